@@ -1,0 +1,73 @@
+# The front door. Needs git, make and Python 3.11 to 3.13; everything else goes into .venv and build/.
+
+PYTHON      ?= python3
+PROFILE     ?= reference
+JOBS        ?=
+TORCH_INDEX ?=
+OPTIONS     ?=
+
+VENV  := .venv
+STAMP := $(VENV)/.complete
+HALF  := $(VENV)/.half-made
+PY    := $(VENV)/bin/python -m
+JOBS_FLAG := $(if $(JOBS),--jobs $(JOBS))
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+.DEFAULT_GOAL := help
+.PHONY: help env figures test test-slow lab train bench publish lint clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1 | /p' Makefile | awk -F ' [|] ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@echo
+	@echo "Variables (make figures PROFILE=quick JOBS=4):"
+	@echo "  PROFILE      quick (trains live, small), reference (default; loads what is shipped), paper (full size)"
+	@echo "  JOBS         cores to use (default: all)"
+	@echo "  RUN          the run that make train trains (pixellib runs lists them)"
+	@echo "  PYTHON       the Python 3.11 to 3.13 that .venv is made from (default: python3)"
+	@echo "  TORCH_INDEX  where torch comes from; without a GPU this saves gigabytes:"
+	@echo "               make env TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+	@echo "  OPTIONS      more options for snakemake, pytest or pixellib train"
+
+env: $(STAMP)  ## the virtual environment .venv, and nothing else
+
+# Only what this rule began and did not finish is thrown away (it bears the mark HALF); an environment that somebody
+# else made is kept and installed into.
+$(STAMP): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here; name a Python 3.11 to 3.13: make env PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit("Python 3.11 to 3.13 is needed and $(PYTHON) is %d.%d; name another: make env PYTHON=python3.12" % v[:2])'
+	@test ! -e $(HALF) || rm -rf $(VENV)
+	@test -e $(VENV)/bin/python || { mkdir -p $(VENV) && touch $(HALF) && "$(PYTHON)" -m venv $(VENV); }
+	$(if $(TORCH_INDEX),$(PY) pip install --index-url "$(TORCH_INDEX)" torch torchvision)
+	$(PY) pip install -e '.[batch,dev]'
+	@rm -f $(HALF)
+	@touch $(STAMP)
+
+figures: env  ## run every notebook, rebuild figures/ and the site in build/
+	@$(PY) pixellib figures --profile $(PROFILE) $(JOBS_FLAG) $(if $(OPTIONS),-- $(OPTIONS))
+
+test: lint  ## everything that must hold: style, notebooks up to date, tests
+	@$(PY) pixellib check
+	@$(PY) pytest -m "not slow" $(OPTIONS)
+
+test-slow: env  ## the drills that take minutes
+	@$(PY) pytest -m slow $(OPTIONS)
+
+lint: env  ## style of code and notebooks
+	@$(PY) ruff check
+	@$(PY) ruff format --check
+
+lab: env  ## Jupyter Lab on the notebooks
+	@$(PY) jupyter lab --notebook-dir=notebooks $(OPTIONS)
+
+train: env  ## train a run, or go on with it: make train RUN=iwae-k1
+	@test -n "$(RUN)" || { echo "Which run? make train RUN=..., one of:" >&2; $(PY) pixellib runs >&2; exit 1; }
+	@$(PY) pixellib train "$(RUN)" --profile $(PROFILE) $(OPTIONS)
+
+bench: env  ## the speed measurements
+	@$(PY) pytest benchmarks -q $(OPTIONS)
+
+publish: env  ## run every notebook and put the outputs into the sources
+	@$(PY) pixellib publish $(JOBS_FLAG)
+
+clean:  ## remove what was built (.venv stays)
+	rm -rf build .snakemake

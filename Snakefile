@@ -1,0 +1,72 @@
+"""The graph: source notebook -> executed notebook and figures -> page of the site.
+
+    make figures                                    the usual way (see the Makefile)
+    snakemake --executor slurm --jobs 20            the same graph on a cluster
+
+Everything it writes lies under build/PROFILE/. Checkpoints, records and figures of the repository are inputs and
+never outputs, because a job's outputs are deleted before it runs; in the reference profile no job trains.
+"""
+
+import sys
+from glob import glob
+
+PROFILE = config.get("profile", "reference")
+BUILD = f"build/{PROFILE}"
+NAMES = sorted(glob_wildcards(r"notebooks/{name,\d\d_\w+}.ipynb").name)
+
+
+wildcard_constraints:
+    name=r"\d\d_\w+",
+
+
+localrules:
+    all,
+    page,
+    index,
+
+
+rule all:
+    input:
+        f"{BUILD}/site/index.html",
+        expand("{build}/site/{name}.html", build=BUILD, name=NAMES),
+
+
+rule notebook:
+    input:
+        source="notebooks/{name}.ipynb",
+        code=sorted(glob("pixellib/**/*.py", recursive=True)),
+        results=sorted(glob("data/checkpoints/*.safetensors") + glob("figures/results/*.json")),
+    output:
+        executed=f"{BUILD}/notebooks/{{name}}.ipynb",
+        figures=directory(f"{BUILD}/figures/{{name}}"),
+    log:
+        f"{BUILD}/logs/{{name}}.log",
+    threads: int(config.get("threads", 1))
+    resources:
+        mem_mb=4000,
+        runtime=60 if PROFILE != "paper" else 2880,
+    shell:
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m pixellib notebook {wildcards.name} --profile {PROFILE}"
+        " --output {output.executed:q} -p figures_dir={output.figures:q} 2>&1 | tee {log:q}"
+
+
+rule page:
+    input:
+        executed=f"{BUILD}/notebooks/{{name}}.ipynb",
+        template=["site/render.py", *glob("site/templates/**/*.j2", recursive=True)],
+    output:
+        f"{BUILD}/site/{{name}}.html",
+    log:
+        f"{BUILD}/logs/{{name}}.page.log",
+    shell:
+        "{sys.executable:q} site/render.py page {output:q} {input.executed:q} 2>&1 | tee {log:q}"
+
+
+rule index:
+    input:
+        executed=expand("{build}/notebooks/{name}.ipynb", build=BUILD, name=NAMES),
+        template=["site/render.py", *glob("site/templates/**/*.j2", recursive=True)],
+    output:
+        f"{BUILD}/site/index.html",
+    shell:
+        "{sys.executable:q} site/render.py index {output:q} {input.executed:q}"

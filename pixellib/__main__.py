@@ -1,0 +1,6 @@
+"""`python -m pixellib`, and so `torchrun -m pixellib train NAME`."""
+
+from pixellib.cli import main
+
+if __name__ == "__main__":
+    main()

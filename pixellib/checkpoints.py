@@ -1,0 +1,113 @@
+"""Checkpoints: weights in safetensors with a header, and the state from which a training resumes.
+
+Files appear whole or not at all: everything is written under another name, flushed to disk, then renamed.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used, and why."""
+
+
+def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
+    """Call write(temporary path) in the folder of `path` (made if missing), then rename the result to `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path | str, content: Any) -> Path:
+    """Write content as indented JSON, atomically."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def save(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any], dtype: torch.dtype | None = None) -> Path:
+    """Write tensors (floating ones as `dtype` if given) and a JSON-able header with a digest of both."""
+    tensors = {
+        name: t.detach().cpu().to(dtype if dtype is not None and t.is_floating_point() else t.dtype).contiguous()
+        for name, t in tensors.items()
+    }
+    header = {**header, "sha256": _digest(tensors, header)}
+    metadata = {"pixellib": json.dumps(header)}
+    return write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
+
+
+def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a checkpoint. FileNotFoundError if there is none, CheckpointError if it is broken."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = json.loads((file.metadata() or {})["pixellib"])
+        digest = header.pop("sha256")
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({error})") from error
+    if digest != _digest(tensors, header):
+        raise CheckpointError(f"checkpoint {path} was altered: its contents do not match the digest in its header")
+    return tensors, header
+
+
+def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
+    """Copy tensors into the model, which keeps its dtype. CheckpointError names what is missing, surplus or misshapen."""
+    own = model.state_dict()
+    wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
+    wrong += [f"surplus {name}" for name in tensors.keys() - own.keys()]
+    wrong += [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & tensors.keys()
+        if own[name].shape != tensors[name].shape
+    ]
+    if wrong:
+        raise CheckpointError(f"checkpoint {source} does not fit the model: {'; '.join(sorted(wrong)[:5])}")
+    model.load_state_dict({name: tensors[name].to(own[name].dtype) for name in own})
+
+
+def save_resume(path: Path | str, state: Mapping[str, Any]) -> Path:
+    """Write the state of an unfinished training: tensors and plain containers only."""
+    return write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
+
+
+def load_resume(path: Path | str) -> dict[str, Any] | None:
+    """The state written by `save_resume`, or None if there is none. CheckpointError if it is broken."""
+    path = Path(path)
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a broken zip or pickle raises, the answer is the same
+        raise CheckpointError(f"cannot resume from {path}: {error}; delete it to start afresh") from error
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        digest.update(t.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,145 @@
+"""The command line: `pixellib runs | train | sample | notebook | data`, and what make calls."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="How do you put a probability on a pixel? The runs, notebooks and data of the series.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Profile = Annotated[str, typer.Option(help="quick, reference or paper.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Cores to use [default: all].")]
+
+
+# Each command imports what it needs, so that `pixellib --help` does not wait for torch.
+
+
+@app.command("runs")
+def list_runs() -> None:
+    """List the named runs."""
+    from pixellib import runs
+
+    for name in runs.names():
+        run = runs.get(name)
+        print(f"{name:<24} {run.dataset:<14} {run.title}")
+
+
+@app.command()
+def train(
+    name: str,
+    profile: Profile = "reference",
+    device: Device = "auto",
+    seed: int = 0,
+    fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
+) -> None:
+    """Train a run, or go on where it was stopped."""
+    from pixellib import runs
+
+    record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh)
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts this once per device
+        print(f"{name}: {record}")
+
+
+@app.command()
+def sample(
+    name: str,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    num: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
+    profile: Profile = "reference",
+    device: Device = "auto",
+    seed: int = 0,
+) -> None:
+    """Draw images from a trained run into one grid."""
+    import torch
+    from torchvision.io import encode_png
+    from torchvision.utils import make_grid
+
+    from pixellib import runs
+    from pixellib.notebooks import replace
+
+    model = runs.get(name).load_or_train(profile, device=device)
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    with torch.no_grad():
+        images = model.sample(num, generator=generator)
+    grid = make_grid(images.cpu(), nrow=max(1, round(num**0.5)), padding=1, pad_value=255)
+    replace(out, encode_png(grid).numpy().tobytes())
+    print(f"{name}: {num} images -> {out}")
+
+
+@app.command()
+def notebook(
+    name: str,
+    profile: Profile = "reference",
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="key=value, repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option(help="[default: build/PROFILE/notebooks/NAME.ipynb]")] = None,
+) -> None:
+    """Run a notebook with parameters; its source is never changed."""
+    from pixellib import notebooks
+
+    notebooks.execute(name, [f"profile={profile}", *(parameter or [])], output)
+
+
+@app.command()
+def data(name: Annotated[str | None, typer.Argument(help="Data set to fetch.")] = None) -> None:
+    """List the data sets, or fetch and verify one."""
+    from pixellib import data
+
+    if name is None:
+        for row in data.describe():
+            shape = "x".join(map(str, row["shape"]))
+            place = "here" if row["present"] else f"from {row['source']}"
+            print(f"{row['name']:<16} {shape:<8} {place:<36} {row['licence']}")
+        return
+    for split in ("train", "validation", "test"):
+        images, _ = data.load(name, split)
+        print(f"{name} {split}: {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def figures(
+    profile: Profile = "reference",
+    jobs: Jobs = None,
+    options: Annotated[list[str] | None, typer.Argument(help="Handed to snakemake, after --.")] = None,
+) -> None:
+    """Run all notebooks and rebuild figures and site (make figures)."""
+    from pixellib import graph
+
+    graph.build(profile, jobs, options or [])
+
+
+@app.command()
+def publish(jobs: Jobs = None) -> None:
+    """Run all notebooks and put their outputs into the sources (make publish)."""
+    from pixellib import publishing
+
+    publishing.publish(jobs)
+
+
+@app.command()
+def check() -> None:
+    """Refuse notebooks whose outputs are older than their sources."""
+    from pixellib import publishing
+
+    publishing.check()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user can cause is one line and exit code 1 (PIXELLIB_TRACEBACK=1: traceback)."""
+    try:
+        app(args=arguments, prog_name="pixellib")
+    except (ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("PIXELLIB_TRACEBACK"):
+            raise
+        if isinstance(error, OSError) and error.strerror:
+            error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        print("pixellib:", *str(error).split(), file=sys.stderr)
+        sys.exit(1)

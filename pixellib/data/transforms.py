@@ -1,0 +1,44 @@
+"""Between stored images and what models eat: scale, unscale, binarise, dequantise.
+
+Random functions take an optional ``torch.Generator``, which must live on the device of the images; without
+one they use PyTorch's global generator.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["binarise", "dequantise", "scale", "unscale"]
+
+
+def scale(x: Tensor) -> Tensor:
+    """Map intensities 0..255 (uint8, any shape) to float32 in [-1, 1]."""
+    return x.float() / 127.5 - 1
+
+
+def unscale(y: Tensor) -> Tensor:
+    """Invert ``scale``: float (any shape, any float dtype) to uint8, by rounding and clamping.
+
+    ``unscale(scale(x))`` is x for all 256 values, also when the scaled values were stored as bfloat16 or
+    float16 in between: two levels lie 2/255 apart, the rounding error of bfloat16 below 1 is at most 1/512.
+    """
+    return ((y.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def binarise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw each pixel of ``x`` (uint8, any shape) as 255 with probability x / 255, else 0 (uint8).
+
+    The draw is over the 255 integers 0..254, of which exactly x are smaller than x: 0 never becomes 255, 255
+    always stays, and no rounding of a fraction enters.
+    """
+    draws = torch.randint(255, x.shape, generator=generator, dtype=torch.uint8, device=x.device)
+    return (draws < x).byte() * 255
+
+
+def dequantise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Spread each intensity of ``x`` (uint8, any shape) over its level: (x + u) / 256, float32 in [0, 1).
+
+    The noise u is drawn from the multiples of 2^-16 below 1. With 8 bits for x and 16 for u the sum fits the
+    24 bits of float32 exactly, so no rounding can carry a value into the next level or to 1.
+    """
+    u = torch.randint(2**16, x.shape, generator=generator, dtype=torch.float32, device=x.device) / 2**16
+    return (x + u) / 256

@@ -1,0 +1,130 @@
+"""Importance-weighted autoencoders: latent-variable models trained on M-sample bounds of log p(x).
+
+Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016. Equation numbers refer to it.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pixellib.data.transforms import scale
+from pixellib.likelihoods import Bernoulli, Likelihood
+from pixellib.models.interface import ImageModel
+
+
+class IWAE(ImageModel):
+    """The networks of Burda et al., section 5: tanh layers, Gaussian latents, one or two stochastic layers.
+
+    x -> 200 -> 200 -> z (50) for one stochastic layer; x -> 200 -> 200 -> z1 (100) -> 100 -> 100 -> z2 (50) for two;
+    the generative model runs the same sizes back. With num_samples = 1 the bound is the ELBO of a VAE.
+
+    shape: (C, H, W) of an image. num_latents: size of z1, z2, ..., from the pixels up. num_hidden: width of the two
+    deterministic layers beneath each of them. num_samples: M of the training bound.
+    """
+
+    kind = "lower bound"
+
+    def __init__(
+        self,
+        shape: Sequence[int] = (1, 28, 28),
+        num_latents: Sequence[int] = (50,),
+        num_hidden: Sequence[int] = (200,),
+        num_samples: int = 1,
+        likelihood: Likelihood | None = None,
+    ):
+        super().__init__()
+        if len(num_latents) != len(num_hidden):
+            raise ValueError(f"one hidden width per stochastic layer: got {len(num_hidden)} for {len(num_latents)}")
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+        self.shape, self.num_latents, self.num_samples = tuple(shape), tuple(num_latents), num_samples
+        self.likelihood = likelihood or Bernoulli()
+        num_params = self.likelihood.num_params(shape[0])
+        below = (math.prod(shape), *num_latents[:-1])
+        layers = list(zip(below, num_hidden, num_latents, strict=True))
+        self.encoders = nn.ModuleList(_tanh_network(n, h, 2 * z) for n, h, z in layers)
+        self.decoders = nn.ModuleList(
+            _tanh_network(z, h, 2 * n if i else num_params * math.prod(shape[1:])) for i, (n, h, z) in enumerate(layers)
+        )
+        self.register_buffer("centre", torch.zeros(self.shape))
+
+    @torch.no_grad()
+    def initialise(self, images: Tensor) -> None:
+        """Centre the encoder's input on the training images' mean, and start a Bernoulli decoder's bias there.
+
+        The bias is the paper's; the centring is ours, and worth several nats in the first thousands of steps.
+        """
+        mean = images.sum(0, dtype=torch.int64) / len(images)
+        self.centre.copy_(scale(mean))
+        if isinstance(self.likelihood, Bernoulli):
+            self.decoders[0][-1].bias.copy_(torch.logit(mean.flatten() / 255, eps=1e-3))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The likelihood's parameters (..., P, H, W) for z1, float (..., D)."""
+        return self.decoders[0](z).unflatten(-1, (-1, *self.shape[1:]))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(z1 | x), each float (B, D), for x uint8 (B, C, H, W)."""
+        return _gaussian(self.encoders[0]((scale(x) - self.centre).flatten(1)))
+
+    def log_weights(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
+        """log w = log p(x, z) - log q(z | x) for M draws of z, float32 (M, B), in nats.
+
+        Their log-mean-exp over M is the bound L_M of equation (8), and log p(x) as M grows.
+        """
+        mean, std = self.encode(x)
+        z = None
+        log_w = 0
+        for i in range(len(self.num_latents)):
+            if i:
+                below = z
+                mean, std = _gaussian(self.encoders[i](below))
+            noise = torch.randn(
+                (num_samples, len(x), self.num_latents[i]), generator=generator, device=x.device, dtype=mean.dtype
+            )
+            z = mean + std * noise
+            log_w = log_w + (0.5 * noise.square() + std.log()).sum(-1)  # - log q(z_i | z_{i-1}), less D/2 log(2 pi)
+            if i:
+                prior_mean, prior_std = _gaussian(self.decoders[i](z))
+                standard = (below - prior_mean) / prior_std
+                log_w = log_w - (0.5 * standard.square() + prior_std.log()).sum(-1)  # log p(z_{i-1} | z_i), likewise
+            else:
+                log_w = log_w + self.likelihood(self.decode(z)).log_prob(x)
+        return log_w - 0.5 * z.square().sum(-1)  # the top prior is a standard Gaussian
+
+    def log_prob(self, x: Tensor, condition=None) -> Tensor:
+        """The bound L_M with M = self.num_samples, float (B,), in nats; M = 1 is the ELBO."""
+        return self.log_weights(x, self.num_samples).logsumexp(0) - math.log(self.num_samples)
+
+    def decode_from_top(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The likelihood's parameters (..., P, H, W) for top-level z, drawing the layers between."""
+        for decoder in reversed(self.decoders[1:]):
+            mean, std = _gaussian(decoder(z))
+            z = mean + std * torch.randn(mean.shape, generator=generator, device=z.device, dtype=mean.dtype)
+        return self.decode(z)
+
+    def sample(self, num_samples: int, *, condition=None, generator: torch.Generator | None = None) -> Tensor:
+        """Images drawn from the model, uint8 (num_samples, C, H, W)."""
+        device = self.decoders[0][-1].bias.device
+        with torch.no_grad():
+            z = torch.randn((num_samples, self.num_latents[-1]), generator=generator, device=device)
+            return self.likelihood(self.decode_from_top(z, generator)).sample(generator=generator)
+
+
+def _tanh_network(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
+    """Two tanh layers and a linear one, Glorot-initialised as in the paper."""
+    network = nn.Sequential(
+        nn.Linear(num_in, num_hidden), nn.Tanh(), nn.Linear(num_hidden, num_hidden), nn.Tanh(), nn.Linear(num_hidden, num_out)
+    )
+    for layer in network[::2]:
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return network
+
+
+def _gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, in at least float32, from a network's last layer."""
+    mean, log_std = (output if output.dtype == torch.float64 else output.float()).chunk(2, -1)
+    return mean, log_std.exp()

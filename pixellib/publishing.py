@@ -1,0 +1,130 @@
+"""Committed notebooks carry their outputs, and a hash that says which sources these outputs came from."""
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from pixellib import graph, notebooks, runs
+from pixellib.notebooks import INJECTED, ROOT
+
+PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def digest(notebook: NotebookNode) -> str:
+    """SHA-256 of all that a notebook's outputs depend on.
+
+    That is its cells (kind, tags, source), every ``pixellib/**/*.py``, and every ``figures/results/RUN.json``
+    whose run the notebook names in full. A name put together from parts escapes this: notebooks don't do it.
+    """
+    cells = [[cell.cell_type, cell.metadata.get("tags", []), cell.source] for cell in notebook.cells]
+    text = "\n".join(cell.source for cell in notebook.cells)
+    records = (ROOT / "figures" / "results").glob("*.json")
+    named = [file for file in records if re.search(rf"(?<![\w-]){re.escape(file.stem)}(?![\w-])", text)]
+    total = hashlib.sha256(json.dumps(cells).encode())
+    for file in sorted((ROOT / "pixellib").rglob("*.py")) + sorted(named):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        total.update(f"\n{file.relative_to(ROOT).as_posix()} {content}".encode())
+    return total.hexdigest()
+
+
+def check() -> None:
+    """RuntimeError, naming each notebook and its fault, unless all outputs belong to today's sources."""
+    faults = [f"{name} {fault}" for name in notebooks.names() if (fault := _fault(name))]
+    if faults:
+        raise RuntimeError(f"{'; '.join(faults)}: run `make publish`")
+
+
+def _fault(name: str) -> str | None:
+    notebook = notebooks.read(notebooks.source(name))
+    missing = [key for key in PARAMETERS if key not in notebooks.parameters(notebook, name)]
+    if missing:
+        return f"lacks the parameters {', '.join(missing)}"
+    if any(INJECTED in cell.metadata.get("tags", []) for cell in notebook.cells):
+        return "holds a cell of parameters injected by papermill"
+    cells = notebooks.code_cells(notebook)
+    if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
+        return "does not carry the outputs of a run from top to bottom"
+    if notebook.metadata.get("pixellib", {}).get("hash") != digest(notebook):
+        return "has outputs older than its source, pixellib or the records it reads"
+    return None
+
+
+def publish(jobs: int | None = None) -> list[str]:
+    """Ship the runs trained here, build the reference profile, and put its outputs into the source notebooks.
+
+    Returns the names of the notebooks that changed. Raises RuntimeError, with no notebook written, when one
+    fails or when sources change while they run.
+    """
+    ship_runs()
+    before = {name: digest(notebooks.read(notebooks.source(name))) for name in notebooks.names()}
+    graph.build("reference", jobs)
+    merged = {name: with_outputs(name, notebooks.read(_executed(name))) for name in before}
+    if {name: notebook.metadata.pixellib.hash for name, notebook in merged.items()} != before:
+        raise RuntimeError("sources changed while the notebooks ran; nothing was published, run it again")
+    files = {name: (notebooks.source(name), nbformat.writes(notebook)) for name, notebook in merged.items()}
+    changed = [name for name, (file, text) in files.items() if notebooks.replace(file, f"{text}\n".encode())]
+    if changed:  # the build is as new as the notebooks it was just copied into
+        graph.build("reference", jobs, ["--touch"])
+    print(f"published: {', '.join(changed) or 'nothing new'}", file=sys.stderr)
+    return changed
+
+
+def ship_runs() -> None:
+    """Copy the checkpoints and evaluated records of finished reference runs to where they are committed."""
+    for run in map(runs.get, runs.names()):
+        trained = run.folder("reference") / f"{run.name}.json"
+        if not trained.exists() or not json.loads(trained.read_text(encoding="utf-8"))["results"]:
+            continue
+        if run.ships:
+            checkpoint = trained.with_suffix(".safetensors")
+            notebooks.replace(runs.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
+        notebooks.replace(runs.RESULTS / trained.name, trained.read_bytes())
+
+
+def _executed(name: str) -> Path:
+    return ROOT / "build" / "reference" / "notebooks" / f"{name}.ipynb"
+
+
+def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
+    """The source notebook with the outputs of an execution and nothing else of it.
+
+    So no injected cell, no papermill metadata, no time stamps; cells are numbered anew and paths in the
+    checkout made relative. RuntimeError when the execution is of another source, or when an output shows another
+    path of this machine.
+    """
+    notebook = notebooks.read(notebooks.source(name))
+    cells = [cell for cell in executed.cells if INJECTED not in cell.metadata.get("tags", [])]
+    if [cell.source for cell in cells] != [cell.source for cell in notebook.cells]:
+        raise RuntimeError(f"the executed {name} is not of today's source; run `make figures` first")
+    count = 0
+    for cell, run in zip(notebook.cells, cells, strict=True):
+        if cell.cell_type != "code":
+            continue
+        count += bool(cell.source.strip())
+        cell.execution_count = count if cell.source.strip() else None
+        cell.outputs = [_scrub(name, output, count) for output in run.outputs]
+        for key in ("execution", "papermill"):
+            cell.metadata.pop(key, None)
+    notebook.metadata = nbformat.from_dict(METADATA | {"pixellib": {"hash": digest(notebook)}})
+    return notebook
+
+
+def _scrub(name: str, output: NotebookNode, count: int) -> NotebookNode:
+    text = json.dumps(output).replace(json.dumps(f"{ROOT}/")[1:-1], "")
+    if f"{Path.home()}/" in text or str(ROOT) in text:
+        raise RuntimeError(
+            f"notebook {name}: output [{count}] shows a path of this machine; print relative paths"
+        )
+    output = nbformat.from_dict(json.loads(text))
+    if "execution_count" in output:
+        output.execution_count = count
+    return output

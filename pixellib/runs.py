@@ -1,0 +1,297 @@
+"""The registry: every named run of the series, its settings per profile, and how its model is had.
+
+A run is trained by `Run.train` into build/runs/, and promoted from there to data/checkpoints/ and figures/results/ by a
+maintainer (`make publish`). Everybody else loads what was shipped.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pixellib import __version__, checkpoints, data, devices
+from pixellib.data.transforms import binarise
+from pixellib.evaluation import evaluate
+from pixellib.models import IWAE, ImageModel
+from pixellib.training import Settings, fit
+
+PROFILES = ("quick", "reference", "paper")
+_ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = _ROOT / "data" / "checkpoints"  # shipped
+RESULTS = _ROOT / "figures" / "results"  # shipped
+WORK = _ROOT / "build" / "runs"  # trained here
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One profile of a run. settings: of the training. options: model options that differ from the run's.
+
+    num_images: how many training images are used, None for all. num_test: how many test images the record is made on,
+    None for all. num_samples: M of the test bound, None where the likelihood is exact.
+    """
+
+    settings: Settings
+    options: Mapping = field(default_factory=dict)
+    num_images: int | None = None
+    num_test: int | None = None
+    num_samples: int | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A name with a data set, a model and a plan per profile.
+
+    family: the model's class, called with `options`. binarised: pixels are drawn as 0 or 255 with their grey value as
+    probability, anew for each training batch, once and with a fixed seed for validation and test.
+    ships: whether its checkpoint is part of the repository (its record always is).
+    """
+
+    name: str
+    title: str
+    dataset: str
+    family: type[ImageModel]
+    options: Mapping
+    plans: Mapping[str, Plan]
+    unit: str = "bits"
+    binarised: bool = False
+    ships: bool = True
+
+    def plan(self, profile: str = "reference") -> Plan:
+        """ValueError for an unknown profile, or one this run does not have."""
+        if profile not in PROFILES:
+            raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
+        if profile not in self.plans:
+            raise ValueError(f"run {self.name} has no profile {profile!r}; it has {', '.join(self.plans)}")
+        return self.plans[profile]
+
+    def build(self, profile: str = "reference") -> ImageModel:
+        """The model with fresh weights, drawn from the global generator."""
+        return self.family(**self._options(profile))
+
+    def images(self, split: str) -> torch.Tensor:
+        """The images of a split as the run sees them, uint8 (N, C, H, W): binarised ones as drawn once, except for training."""
+        images, _ = data.load(self.dataset, split)
+        if self.binarised and split != "train":
+            images = binarise(images, torch.Generator().manual_seed(0))
+        return images
+
+    def load_or_train(
+        self, profile: str = "reference", *, retrain: bool = False, device: str = "auto", seed: int = 0
+    ) -> ImageModel:
+        """The trained model, on `device`, in eval mode; prints which of the two it did.
+
+        The quick profile always trains. The others load the shipped checkpoint, or one trained here before, and train
+        only where there is neither, or with retrain=True.
+        """
+        plan = self.plan(profile)
+        resolved = devices.resolve(device)
+        path = None if retrain or profile == "quick" else self._find_checkpoint(profile, seed)
+        if path is None:
+            print(f"{self.name}: training {plan.settings.steps:,} steps ({profile} profile)", flush=True)
+            self.train(profile, device=device, seed=seed, resume=profile != "quick", evaluate_on=())
+            path = self.folder(profile, seed) / f"{self.name}.safetensors"
+        else:
+            print(f"{self.name}: loaded {path.relative_to(_ROOT)}", flush=True)
+        return self.load(path, profile).to(resolved)
+
+    def load(self, path: Path | str, profile: str = "reference") -> ImageModel:
+        """The model of a checkpoint. CheckpointError if it belongs to another run or other model options."""
+        tensors, header = checkpoints.load(path)
+        for key, mine in {"name": self.name, "options": _plain(self._options(profile))}.items():
+            if header.get(key) != mine:
+                raise checkpoints.CheckpointError(
+                    f"checkpoint {path} does not fit run {self.name} ({profile}): its {key} is {header.get(key)}, not {mine}"
+                )
+        model = self.build(profile)
+        checkpoints.restore(model, tensors, path)
+        return model.eval()
+
+    def train(
+        self,
+        profile: str = "reference",
+        *,
+        device: str = "auto",
+        seed: int = 0,
+        resume: bool = True,
+        evaluate_on: tuple[str, ...] = ("train", "validation", "test"),
+        progress: bool = True,
+    ) -> dict:
+        """Train (going on where an earlier call was stopped), save checkpoint and record, and return the record.
+
+        The weights are stored in half precision and every number of the record is measured on what was stored.
+        In a multi-process job all processes call this; the first one writes.
+        """
+        plan, folder = self.plan(profile), self.folder(profile, seed)
+        if not resume:
+            (folder / "resume.pt").unlink(missing_ok=True)
+        resolved = devices.resolve(device)
+        train_images, labels = data.load(self.dataset, "train")
+        train_images = train_images[: plan.num_images]
+        validation = self.images("validation")
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            model = self.build(profile)
+        training = fit(
+            model, train_images, plan.settings, validation=validation[:2000], unit=self.unit, seed=seed, device=device,
+            transform=binarise if self.binarised else None, folder=folder, progress=progress,
+        )  # fmt: skip
+        record = {
+            "name": self.name,
+            "title": self.title,
+            "dataset": self.dataset + (", binarised" if self.binarised else ""),
+            "profile": profile,
+            "options": _plain(self._options(profile)),
+            "settings": _plain(asdict(plan.settings)),
+            "seed": seed,
+            "code_version": code_version(),
+            "num_parameters": sum(p.numel() for p in training.model.parameters()),
+            "steps": training.steps,
+            "images_seen": training.images_seen,
+            "training_minutes": round(training.seconds / 60, 2),
+            "hardware": devices.hardware(resolved),
+            "torch": torch.__version__,
+            "history": training.history,
+        }
+        path = folder / f"{self.name}.safetensors"
+        if _first_process():
+            checkpoints.save(path, training.model.state_dict(), record, dtype=torch.float16)
+        _wait_for_all()
+        model = self.load(path, profile).to(resolved)
+        record["results"] = []
+        for split in evaluate_on:
+            record["results"] += self.evaluate(model, split, plan, device=device, progress=progress)
+        record["sampling_seconds_per_image"] = round(_sampling_seconds(model), 6)
+        if _first_process():
+            checkpoints.save(path, model.state_dict(), record, dtype=torch.float16)
+            checkpoints.write_json(folder / f"{self.name}.json", record)
+        return record
+
+    def evaluate(self, model: ImageModel, split: str, plan: Plan, *, device: str = "auto", progress: bool = False) -> list[dict]:
+        """Rows for the record: the bound that was trained, and on the test set the M-sample bound of the plan."""
+        images = self.images(split)
+        if split == "train":
+            images = images[:10_000]
+            images = binarise(images, torch.Generator().manual_seed(0)) if self.binarised else images
+        if split == "test":
+            images = images[: plan.num_test]
+        measure = partial(evaluate, model, images, device=device, progress=progress)
+        rows = [measure().as_record(split)]
+        if split == "test" and plan.num_samples:
+            started = time.monotonic()
+            rows.append(measure(num_samples=plan.num_samples).as_record(split))
+            rows[-1]["seconds"] = round(time.monotonic() - started, 1)
+        return rows
+
+    def folder(self, profile: str, seed: int = 0) -> Path:
+        """Where this run is trained."""
+        return WORK / self.name / f"{profile}-seed{seed}"
+
+    def _options(self, profile: str) -> dict:
+        return {**self.options, **self.plan(profile).options}
+
+    def _find_checkpoint(self, profile: str, seed: int) -> Path | None:
+        here = self.folder(profile, seed) / f"{self.name}.safetensors"
+        shipped = CHECKPOINTS / f"{self.name}.safetensors"
+        candidates = [here, shipped] if profile == "reference" and seed == 0 else [here]
+        return next((path for path in candidates if path.exists()), None)
+
+
+def _iwae(num_samples: int, steps: int, batch_size: int, *, layers: int = 1) -> Run:
+    two = layers == 2
+    k = f"{num_samples} sample" + "s" * (num_samples > 1)
+    return Run(
+        name=f"iwae{'2' if two else ''}-k{num_samples}",
+        title=f"{'VAE' if num_samples == 1 else 'IWAE'}, {k}, {'two stochastic layers' if two else 'one stochastic layer'}",
+        dataset="mnist",
+        family=IWAE,
+        options={
+            "num_latents": [100, 50] if two else [50],
+            "num_hidden": [200, 100] if two else [200],
+            "num_samples": num_samples,
+        },
+        plans={
+            "quick": Plan(
+                Settings(steps=400, batch_size=100, learning_rate=2e-3, schedule="cosine", average=0.99, validate_every=100),
+                num_test=500, num_samples=100,
+            ),
+            "reference": Plan(
+                Settings(
+                    steps=steps, batch_size=batch_size, learning_rate=1.5e-3, warmup_steps=500, schedule="cosine",
+                    average=0.9995, validate_every=steps // 40,
+                ),
+                num_samples=5000,
+            ),
+            # 3,280 passes over the data at batch 20, as in the paper; the paper's staircase of learning rates as a cosine
+            "paper": Plan(
+                Settings(steps=8_200_000, batch_size=20, schedule="cosine", average=0.9999, validate_every=205_000),
+                num_samples=5000,
+            ),
+        },
+        unit="nats",
+        binarised=True,
+    )  # fmt: skip
+
+
+_RUNS = {
+    run.name: run
+    for run in (
+        _iwae(1, steps=160_000, batch_size=128),
+        _iwae(5, steps=200_000, batch_size=64),
+        _iwae(50, steps=180_000, batch_size=32),
+        _iwae(50, steps=80_000, batch_size=32, layers=2),
+    )
+}
+
+
+def names() -> list[str]:
+    """All runs, in the order of the notebooks."""
+    return list(_RUNS)
+
+
+def get(name: str) -> Run:
+    """The run of that name. ValueError lists the valid ones."""
+    if name not in _RUNS:
+        raise ValueError(f"unknown run {name!r}; choose one of {', '.join(_RUNS)}")
+    return _RUNS[name]
+
+
+def record(name: str) -> dict:
+    """The shipped record of a run: its settings, cost and results. FileNotFoundError if it has not been recorded."""
+    path = RESULTS / f"{get(name).name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"run {name} has no record yet; train it with: pixellib train {name}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_version() -> str:
+    """The package's version and a digest of its sources, for records."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def _sampling_seconds(model: ImageModel, num_samples: int = 16) -> float:
+    model.sample(num_samples)
+    started = time.monotonic()
+    model.sample(num_samples)
+    return (time.monotonic() - started) / num_samples
+
+
+def _plain(options: Mapping) -> dict:
+    """As JSON gives it back: tuples as lists."""
+    return json.loads(json.dumps(options))
+
+
+def _first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _wait_for_all() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()

@@ -1,0 +1,73 @@
+"""Render executed notebooks for the site.
+
+python site/render.py page OUT.html NOTEBOOK.ipynb        one page
+python site/render.py index OUT.html [NOTEBOOK.ipynb ...]    the list of all
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, FileSystemLoader
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page(file: Path) -> str:
+    """The page of an executed notebook, without the cell papermill added, and its links turned to pages."""
+    notebook = nbformat.read(file, as_version=4)
+    notebook.metadata["title"] = summary(file)["title"]
+    notebook.metadata.pop("papermill", None)
+    config = Config()
+    config.HTMLExporter.template_name = "pixels"
+    config.HTMLExporter.extra_template_basedirs = [str(TEMPLATES)]
+    config.HTMLExporter.preprocessors = ["nbconvert.preprocessors.TagRemovePreprocessor"]
+    config.TagRemovePreprocessor.enabled = True
+    config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
+    html, _ = HTMLExporter(config=config).from_notebook_node(notebook)
+    return re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', html)
+
+
+def summary(file: Path) -> dict:
+    """A notebook's name, title (first heading), question (the paragraph below it) and first figure."""
+    notebook = nbformat.read(file, as_version=4)
+    text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
+    heading, _, rest = text.strip().partition("\n")
+    question = rest.strip().split("\n\n")[0].replace("\n", " ")
+    return {
+        "name": file.stem,
+        "title": heading.lstrip("# ").strip() or file.stem,
+        "question": re.sub(r"[*_`]|\[|\]\([^)]*\)", "", question),
+        "figure": next(_figures(notebook), None),
+    }
+
+
+def _figures(notebook):
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            png = output.get("data", {}).get("image/png")
+            if png:
+                alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+                yield {"png": png.replace("\n", ""), "alt": alt}
+
+
+def index(files: list[Path]) -> str:
+    """The list of all notebooks."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
+    return environment.get_template("series.html.j2").render(pages=[summary(file) for file in files])
+
+
+def main(kind: str, output: str, *files: str) -> None:
+    paths = [Path(file) for file in files]
+    html = page(*paths) if kind == "page" else index(paths)
+    scratch = Path(f"{output}.tmp")
+    scratch.write_text(html, encoding="utf-8")
+    os.replace(scratch, output)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

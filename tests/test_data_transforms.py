@@ -1,0 +1,71 @@
+"""Transforms: exact where they claim to be, and random with the probabilities they state."""
+
+import pytest
+import torch
+
+from pixellib.data import binarise, dequantise, scale, unscale
+
+LEVELS = torch.arange(256, dtype=torch.uint8)
+
+
+def test_scale_covers_minus_one_to_one():
+    y = scale(LEVELS)
+    assert y.dtype == torch.float32
+    assert y[0] == -1 and y[255] == 1
+    torch.testing.assert_close(y.diff(), torch.full((255,), 2 / 255))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_unscale_inverts_scale_for_every_level(dtype):
+    # Another level would be another symbol once intensities are permuted, so nearly right is wrong.
+    assert torch.equal(unscale(scale(LEVELS).to(dtype)), LEVELS)
+
+
+def test_unscale_rounds_to_the_nearest_level_and_clamps():
+    almost_half_a_level = 0.49 * 2 / 255
+    assert torch.equal(unscale(scale(LEVELS) + almost_half_a_level), LEVELS)
+    assert torch.equal(unscale(scale(LEVELS) - almost_half_a_level), LEVELS)
+    assert unscale(torch.tensor([-7.0, 7.0, float("inf")])).tolist() == [0, 255, 255]
+
+
+def test_binarise_draws_each_level_with_its_own_probability():
+    num_draws = 40_000
+    draws = binarise(LEVELS.expand(num_draws, 256), torch.Generator().manual_seed(0))
+    assert draws.dtype == torch.uint8 and draws.shape == (num_draws, 256)
+    assert set(draws.unique().tolist()) == {0, 255}
+    share = draws.double().mean(0) / 255
+    p = LEVELS.double() / 255
+    error = (p * (1 - p) / num_draws).sqrt()
+    assert share[0] == 0 and share[255] == 1  # black and white are certain
+    z = (share[1:255] - p[1:255]) / error[1:255]
+    assert z.abs().max() < 5  # each level alone
+    assert (z**2).sum() < 254 + 5 * (2 * 254) ** 0.5  # all together: no small bias common to many levels
+
+
+def test_dequantise_stays_within_its_level():
+    # The largest noise is the danger: in float32, 255 + (1 - 2^-24) would round to 256.
+    x = LEVELS.expand(20_000, 256)
+    y = dequantise(x, torch.Generator().manual_seed(0))
+    assert y.dtype == torch.float32
+    assert torch.equal((y.double() * 256).floor().to(torch.uint8), x)
+    noise = y.double() * 256 - x
+    assert abs(noise.mean() - 0.5) < 5 / (12 * noise.numel()) ** 0.5
+    assert noise.min() < 1e-3 and 0.999 < noise.max() < 1
+
+
+def test_dequantise_with_the_largest_noise_stays_below_one(monkeypatch):
+    largest = torch.tensor([2**16 - 1.0])
+    monkeypatch.setattr(torch, "randint", lambda *args, **kwargs: largest)
+    y = dequantise(torch.tensor([255], dtype=torch.uint8))
+    assert y.item() == 1 - 2**-24
+
+
+@pytest.mark.parametrize("transform", [binarise, dequantise])
+def test_a_generator_makes_the_draw_repeat_and_leaves_the_global_one_alone(transform):
+    x = torch.full((4, 1, 28, 28), 100, dtype=torch.uint8)
+    state = torch.get_rng_state()
+    first = transform(x, torch.Generator().manual_seed(1))
+    assert torch.equal(first, transform(x, torch.Generator().manual_seed(1)))
+    assert not torch.equal(first, transform(x, torch.Generator().manual_seed(2)))
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(x, torch.full_like(x, 100))  # the input is not written to
