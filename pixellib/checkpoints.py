@@ -45,7 +45,12 @@ def write_json(path: Path | str, content: Any) -> Path:
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def save(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any], dtype: torch.dtype | None = None) -> Path:
+def save(
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+) -> Path:
     """Write tensors (floating ones as `dtype` if given) and a JSON-able header with a digest of both."""
     tensors = {
         name: t.detach().cpu().to(dtype if dtype is not None and t.is_floating_point() else t.dtype).contiguous()
@@ -74,7 +79,7 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Copy tensors into the model, which keeps its dtype. CheckpointError names what is missing, surplus or misshapen."""
+    """Copy tensors into the model, which keeps its dtype. CheckpointError names what is missing or misshapen."""
     own = model.state_dict()
     wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
     wrong += [f"surplus {name}" for name in tensors.keys() - own.keys()]

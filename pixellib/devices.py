@@ -27,7 +27,8 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """Autocasting of networks to bfloat16, for precision "bf16", or for "auto" where the device has it; "fp32" does nothing.
+    """Autocasting of networks to bfloat16, for precision "bf16", or for "auto" where the device has it; "fp32" does
+    nothing.
 
     Likelihoods lift their parameters to float32 themselves, so that no reduction happens in bfloat16.
     """

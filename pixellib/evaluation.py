@@ -17,8 +17,9 @@ from pixellib.models.interface import ImageModel
 class Estimate:
     """A mean log-likelihood in nats per image, what it is, and how sure.
 
-    log_likelihood: mean over the images, nats. standard_error: of that mean over images, nats. kind: "exact", "lower bound"
-    or "density". num_samples: M of a bound, else None. per_image: float64 (N,), nats. shape: (C, H, W) of an image.
+    log_likelihood: mean over the images, nats. standard_error: of that mean over images, nats. kind: "exact", "lower
+    bound" or "density". num_samples: M of a bound, else None. per_image: float64 (N,), nats. shape: (C, H, W) of an
+    image.
     """
 
     log_likelihood: float
@@ -66,9 +67,9 @@ def evaluate(
 ) -> Estimate:
     """Mean of `model.log_prob`, or with num_samples the M-sample bound from `model.log_weights`.
 
-    images: uint8 (N, C, H, W). labels: int64 (N,), the condition, if the model takes one. transform: applied to each batch
-    (say, binarise). All noise is drawn from generators seeded by (seed, batch), so the result depends neither on how
-    many processes share the work (each takes every n-th batch) nor on memory, but on batch_size.
+    images: uint8 (N, C, H, W). labels: int64 (N,), the condition, if the model takes one. transform: applied to each
+    batch (say, binarise). All noise is drawn from generators seeded by (seed, batch), so the result depends neither on
+    how many processes share the work (each takes every n-th batch) nor on memory, but on batch_size.
     """
     if len(images) == 0:
         raise ValueError("there are no images to evaluate")
@@ -78,7 +79,11 @@ def evaluate(
     was_training = model.training
     model.eval()
     batches = range(0, len(images), batch_size)[rank::world]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode(), devices.autocast(device, precision):
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        torch.inference_mode(),
+        devices.autocast(device, precision),
+    ):
         for start in tqdm(batches, desc="evaluate", disable=not progress or rank > 0):
             torch.manual_seed(seed * 1_000_003 + start)  # models without a generator argument draw from the global one
             generator = torch.Generator(device).manual_seed(seed * 1_000_003 + start)
@@ -87,7 +92,11 @@ def evaluate(
             condition = None if labels is None else labels[part].to(device)
             if transform is not None:
                 x = transform(x, generator)
-            log_p = model.log_prob(x, condition) if num_samples is None else m_sample_bound(model, x, num_samples, generator)
+            log_p = (
+                model.log_prob(x, condition)
+                if num_samples is None
+                else m_sample_bound(model, x, num_samples, generator)
+            )
             per_image[part] = log_p.double()
     model.train(was_training)
     if world > 1:
@@ -104,7 +113,11 @@ def evaluate(
 
 
 def m_sample_bound(
-    model: ImageModel, x: Tensor, num_samples: int, generator: torch.Generator | None = None, max_rows: int = 2000
+    model: ImageModel,
+    x: Tensor,
+    num_samples: int,
+    generator: torch.Generator | None = None,
+    max_rows: int = 2000,
 ) -> Tensor:
     """log 1/M sum_m w_m for each image of x, float (B,), with at most max_rows latents in memory at once."""
     chunk = max(1, max_rows // len(x))

@@ -86,6 +86,4 @@ def promote() -> list[str]:
     """Copy the figures of the reference build over those in ``figures/``; the names of those that changed."""
     built = sorted((ROOT / "build" / "reference" / "figures").glob("*/*"))
     figures = [file for file in built if file.suffix in FIGURES]
-    return [
-        file.name for file in figures if notebooks.replace(ROOT / "figures" / file.name, file.read_bytes())
-    ]
+    return [file.name for file in figures if notebooks.replace(ROOT / "figures" / file.name, file.read_bytes())]

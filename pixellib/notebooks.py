@@ -96,16 +96,12 @@ def parameters(notebook: NotebookNode, name: str) -> dict[str, object]:
     """Names and defaults of a notebook's parameters: the literals assigned in its `parameters` cell."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1 or cells[0].cell_type != "code":
-        raise ValueError(
-            f"notebook {name} needs exactly one code cell tagged 'parameters', found {len(cells)}"
-        )
+        raise ValueError(f"notebook {name} needs exactly one code cell tagged 'parameters', found {len(cells)}")
     try:
         body = ast.parse(cells[0].source).body
         return {_target(line): ast.literal_eval(line.value) for line in body}
     except (SyntaxError, ValueError, TypeError, AttributeError):
-        raise ValueError(
-            f"notebook {name}: its 'parameters' cell may hold only lines `name = literal`"
-        ) from None
+        raise ValueError(f"notebook {name}: its 'parameters' cell may hold only lines `name = literal`") from None
 
 
 def _target(line: ast.stmt) -> str:
@@ -187,9 +183,7 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
             cell.outputs = [item for item in cell.outputs if WIDGET not in item.get("data", {})]
         write(executed, output)
         partial.unlink(missing_ok=True)
-    print(
-        f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}", file=sys.stderr, flush=True
-    )
+    print(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}", file=sys.stderr, flush=True)
     return output
 
 
@@ -212,9 +206,7 @@ class _Progress:
         self.number = cell_index + 1 - self.shift
         if cell.cell_type == "code":
             seconds = time.monotonic() - self.start
-            print(
-                f"{self.name}: cell {self.number}/{self.total}, {seconds:.0f} s", file=sys.stderr, flush=True
-            )
+            print(f"{self.name}: cell {self.number}/{self.total}, {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 class _Kernel(AsyncKernelManager):
@@ -227,9 +219,7 @@ class _Kernel(AsyncKernelManager):
         cache = ROOT / "build" / "cache"
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
-            "PYTHONPATH": os.pathsep.join(
-                path
-            ),  # the pixellib of this checkout, wherever it was installed from
+            "PYTHONPATH": os.pathsep.join(path),  # the pixellib of this checkout, wherever it was installed from
             "PYTHONHASHSEED": "0",
             "IPYTHONDIR": str(cache / "ipython"),
             "MPLCONFIGDIR": str(cache / "matplotlib"),

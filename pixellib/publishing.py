@@ -121,9 +121,7 @@ def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
 def _scrub(name: str, output: NotebookNode, count: int) -> NotebookNode:
     text = json.dumps(output).replace(json.dumps(f"{ROOT}/")[1:-1], "")
     if f"{Path.home()}/" in text or str(ROOT) in text:
-        raise RuntimeError(
-            f"notebook {name}: output [{count}] shows a path of this machine; print relative paths"
-        )
+        raise RuntimeError(f"notebook {name}: output [{count}] shows a path of this machine; print relative paths")
     output = nbformat.from_dict(json.loads(text))
     if "execution_count" in output:
         output.execution_count = count

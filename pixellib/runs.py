@@ -31,8 +31,9 @@ WORK = _ROOT / "build" / "runs"  # trained here
 class Plan:
     """One profile of a run. settings: of the training. options: model options that differ from the run's.
 
-    num_images: how many training images are used, None for all. num_test: how many test images the record is made on,
-    None for all. num_samples: M of the test bound, None where the likelihood is exact.
+    num_images: how many training images are used, None for all. num_test: how many images of each split the record is
+    made on, None for all (of the training images 10,000). num_samples: M of the test bound, None where the likelihood
+    is exact.
     """
 
     settings: Settings
@@ -48,7 +49,8 @@ class Run:
 
     family: the model's class, called with `options`. binarised: pixels are drawn as 0 or 255 with their grey value as
     probability, anew for each training batch, once and with a fixed seed for validation and test.
-    ships: whether its checkpoint is part of the repository (its record always is).
+    ships: whether its checkpoint is part of the repository (its record always is). anchor: the published value for the
+    same thing, in the run's unit (nats: negative log-likelihood), and where it stands.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Run:
     unit: str = "bits"
     binarised: bool = False
     ships: bool = True
+    anchor: tuple[float, str] | None = None
 
     def plan(self, profile: str = "reference") -> Plan:
         """ValueError for an unknown profile, or one this run does not have."""
@@ -74,7 +77,9 @@ class Run:
         return self.family(**self._options(profile))
 
     def images(self, split: str) -> torch.Tensor:
-        """The images of a split as the run sees them, uint8 (N, C, H, W): binarised ones as drawn once, except for training."""
+        """The images of a split as the run sees them, uint8 (N, C, H, W): binarised ones as drawn once, except for
+        training.
+        """
         images, _ = data.load(self.dataset, split)
         if self.binarised and split != "train":
             images = binarise(images, torch.Generator().manual_seed(0))
@@ -86,29 +91,33 @@ class Run:
         """The trained model, on `device`, in eval mode; prints which of the two it did.
 
         The quick profile always trains. The others load the shipped checkpoint, or one trained here before, and train
-        only where there is neither, or with retrain=True.
+        only where there is neither, or with retrain=True. The model's attribute `record` is the record of that
+        training.
         """
         plan = self.plan(profile)
         resolved = devices.resolve(device)
         path = None if retrain or profile == "quick" else self._find_checkpoint(profile, seed)
         if path is None:
             print(f"{self.name}: training {plan.settings.steps:,} steps ({profile} profile)", flush=True)
-            self.train(profile, device=device, seed=seed, resume=profile != "quick", evaluate_on=())
+            self.train(profile, device=device, seed=seed, resume=profile != "quick")
             path = self.folder(profile, seed) / f"{self.name}.safetensors"
         else:
             print(f"{self.name}: loaded {path.relative_to(_ROOT)}", flush=True)
         return self.load(path, profile).to(resolved)
 
     def load(self, path: Path | str, profile: str = "reference") -> ImageModel:
-        """The model of a checkpoint. CheckpointError if it belongs to another run or other model options."""
+        """The model of a checkpoint, its header in the attribute `record`. CheckpointError if it is another run's, or
+        has other model options."""
         tensors, header = checkpoints.load(path)
         for key, mine in {"name": self.name, "options": _plain(self._options(profile))}.items():
             if header.get(key) != mine:
                 raise checkpoints.CheckpointError(
-                    f"checkpoint {path} does not fit run {self.name} ({profile}): its {key} is {header.get(key)}, not {mine}"
+                    f"checkpoint {path} does not fit run {self.name} ({profile}): "
+                    f"its {key} is {header.get(key)}, not {mine}"
                 )
         model = self.build(profile)
         checkpoints.restore(model, tensors, path)
+        model.record = header
         return model.eval()
 
     def train(
@@ -130,7 +139,7 @@ class Run:
         if not resume:
             (folder / "resume.pt").unlink(missing_ok=True)
         resolved = devices.resolve(device)
-        train_images, labels = data.load(self.dataset, "train")
+        train_images, _ = data.load(self.dataset, "train")
         train_images = train_images[: plan.num_images]
         validation = self.images("validation")
         with torch.random.fork_rng([]):
@@ -171,14 +180,15 @@ class Run:
             checkpoints.write_json(folder / f"{self.name}.json", record)
         return record
 
-    def evaluate(self, model: ImageModel, split: str, plan: Plan, *, device: str = "auto", progress: bool = False) -> list[dict]:
+    def evaluate(
+        self, model: ImageModel, split: str, plan: Plan, *, device: str = "auto", progress: bool = False
+    ) -> list[dict]:
         """Rows for the record: the bound that was trained, and on the test set the M-sample bound of the plan."""
         images = self.images(split)
         if split == "train":
             images = images[:10_000]
             images = binarise(images, torch.Generator().manual_seed(0)) if self.binarised else images
-        if split == "test":
-            images = images[: plan.num_test]
+        images = images[: plan.num_test]
         measure = partial(evaluate, model, images, device=device, progress=progress)
         rows = [measure().as_record(split)]
         if split == "test" and plan.num_samples:
@@ -197,16 +207,20 @@ class Run:
     def _find_checkpoint(self, profile: str, seed: int) -> Path | None:
         here = self.folder(profile, seed) / f"{self.name}.safetensors"
         shipped = CHECKPOINTS / f"{self.name}.safetensors"
-        candidates = [here, shipped] if profile == "reference" and seed == 0 else [here]
+        candidates = [shipped, here] if profile == "reference" and seed == 0 else [here]
         return next((path for path in candidates if path.exists()), None)
 
 
-def _iwae(num_samples: int, steps: int, batch_size: int, *, layers: int = 1) -> Run:
+_BURDA = "Burda et al. 2016, table 1"
+
+
+def _iwae(num_samples: int, steps: int, batch_size: int, anchor: float, *, layers: int = 1) -> Run:
     two = layers == 2
-    k = f"{num_samples} sample" + "s" * (num_samples > 1)
+    quick = 3_000 // (5 + num_samples)
+    bound = "VAE (M = 1)" if num_samples == 1 else f"IWAE, M = {num_samples}"
     return Run(
         name=f"iwae{'2' if two else ''}-k{num_samples}",
-        title=f"{'VAE' if num_samples == 1 else 'IWAE'}, {k}, {'two stochastic layers' if two else 'one stochastic layer'}",
+        title=f"{bound}, {'two' if two else 'one'} stochastic layer{'s' * two}",
         dataset="mnist",
         family=IWAE,
         options={
@@ -216,8 +230,11 @@ def _iwae(num_samples: int, steps: int, batch_size: int, *, layers: int = 1) -> 
         },
         plans={
             "quick": Plan(
-                Settings(steps=400, batch_size=100, learning_rate=2e-3, schedule="cosine", average=0.99, validate_every=100),
-                num_test=500, num_samples=100,
+                Settings(
+                    steps=quick, batch_size=100, learning_rate=4e-3, schedule="cosine", average=0.98,
+                    validate_every=quick // 8
+                ),
+                num_test=500, num_samples=500,
             ),
             "reference": Plan(
                 Settings(
@@ -226,7 +243,7 @@ def _iwae(num_samples: int, steps: int, batch_size: int, *, layers: int = 1) -> 
                 ),
                 num_samples=5000,
             ),
-            # 3,280 passes over the data at batch 20, as in the paper; the paper's staircase of learning rates as a cosine
+            # the paper's 3,280 passes over the data at batch 20; its staircase of learning rates as a cosine
             "paper": Plan(
                 Settings(steps=8_200_000, batch_size=20, schedule="cosine", average=0.9999, validate_every=205_000),
                 num_samples=5000,
@@ -234,16 +251,17 @@ def _iwae(num_samples: int, steps: int, batch_size: int, *, layers: int = 1) -> 
         },
         unit="nats",
         binarised=True,
+        anchor=(anchor, _BURDA),
     )  # fmt: skip
 
 
 _RUNS = {
     run.name: run
     for run in (
-        _iwae(1, steps=160_000, batch_size=128),
-        _iwae(5, steps=200_000, batch_size=64),
-        _iwae(50, steps=180_000, batch_size=32),
-        _iwae(50, steps=80_000, batch_size=32, layers=2),
+        _iwae(1, steps=160_000, batch_size=128, anchor=86.76),
+        _iwae(5, steps=200_000, batch_size=64, anchor=85.54),
+        _iwae(50, steps=180_000, batch_size=32, anchor=84.78),
+        _iwae(50, steps=80_000, batch_size=32, anchor=82.90, layers=2),
     )
 }
 

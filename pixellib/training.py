@@ -29,11 +29,11 @@ class NonFiniteLoss(RuntimeError):
 class Settings:
     """How to train: steps, never wall-clock, so that a run repeats.
 
-    steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam, after `warmup_steps` of
-    linear rise; then `schedule`: "constant", "cosine" (to zero at the last step) or "exponential" (times `decay` per
-    step). betas, eps: of Adam. average: decay per step of the exponential moving average of the weights, or None.
-    clip: largest gradient norm, or None. accumulate: parts a batch is split into. precision: "auto", "bf16" or "fp32".
-    validate_every: steps between validations; 0: only at the end.
+    steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam, after
+    `warmup_steps` of linear rise; then `schedule`: "constant", "cosine" (to zero at the last step) or "exponential"
+    (times `decay` per step). betas, eps: of Adam. average: decay per step of the exponential moving average of the
+    weights, or None. clip: largest gradient norm, or None. accumulate: parts a batch is split into. precision: "auto",
+    "bf16" or "fp32". validate_every: steps between validations; 0: only at the end.
     """
 
     steps: int
@@ -96,11 +96,12 @@ def fit(
 ) -> Training:
     """Minimise `model.loss` over images, uint8 (N, C, H, W), and return the model with averaged weights.
 
-    labels: int64 (N,), given to the loss as its condition. transform: applied to each batch as it is drawn (say, binarise).
-    unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. folder: where the resume state (every
-    `save_every` seconds) and TensorBoard scalars go; a training found there goes on, and ends in the same bytes as one
-    never interrupted, because all of a step's noise is seeded by (seed, step, process). With an initialised process
-    group (see `process_group`) each process takes its share of every batch, under DistributedDataParallel.
+    labels: int64 (N,), given to the loss as its condition. transform: applied to each batch as it is drawn (say,
+    binarise). unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. folder: where the resume
+    state (every `save_every` seconds) and TensorBoard scalars go; a training found there goes on, and ends in the same
+    bytes as one never interrupted, because all of a step's noise is seeded by (seed, step, process). With an
+    initialised process group (see `process_group`) each process takes its share of every batch, under
+    DistributedDataParallel.
 
     Raises NonFiniteLoss naming the step; CheckpointError if the folder holds a training with other settings.
     """
@@ -118,14 +119,20 @@ def fit(
 
     state = checkpoints.load_resume(resume_path) if resume_path else None
     if state and state["identity"] != identity:
-        raise checkpoints.CheckpointError(f"{resume_path} belongs to a training with other settings; delete it to start afresh")
+        raise checkpoints.CheckpointError(
+            f"{resume_path} belongs to a training with other settings; delete it to start afresh"
+        )
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         if not state:
             model.initialise(images)
         model.to(device).train()
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average)) if settings.average else None
-        optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
+        average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average)) if settings.average else None
+        )
+        optimiser = torch.optim.Adam(
+            model.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True
+        )
         start, history, seconds_before = 0, [], 0.0
         if state:
             model.load_state_dict(state["model"])
@@ -162,7 +169,9 @@ def fit(
             )
 
         for step, batch in zip(
-            range(start, settings.steps), _batches(len(images), settings.batch_size, seed, start), strict=False
+            range(start, settings.steps),
+            _batches(len(images), settings.batch_size, seed, start),
+            strict=False,
         ):
             _seed_step(seed, step, world, rank, device)
             for group in optimiser.param_groups:
@@ -195,7 +204,9 @@ def fit(
                 window = torch.stack(losses).cpu()
                 if not torch.isfinite(window).all():
                     bad = done - len(losses) + int((~torch.isfinite(window)).nonzero()[0]) + 1
-                    raise NonFiniteLoss(f"the loss is {window[bad - done - 1].item()} at step {bad}{_kept(resume_path)}")
+                    raise NonFiniteLoss(
+                        f"the loss is {window[bad - done - 1].item()} at step {bad}{_kept(resume_path)}"
+                    )
                 shown = _in_unit(window.mean().item(), unit, images.shape[1:])
                 bar.update(len(losses))
                 bar.set_postfix_str(f"{shown:.4f} {unit}", refresh=False)
@@ -207,7 +218,8 @@ def fit(
                 if validation is not None:
                     held_out = evaluate(
                         average.module if average else model, validation, labels=validation_labels, transform=transform,
-                        seed=seed, batch_size=min(200, settings.batch_size), device=str(device), precision=settings.precision,
+                        seed=seed, batch_size=min(200, settings.batch_size), device=str(device),
+                        precision=settings.precision,
                     )  # fmt: skip
                     row[f"validation_{unit}"] = round(_in_unit(-held_out.log_likelihood, unit, images.shape[1:]), 5)
                     if writer:
@@ -265,7 +277,9 @@ def _batches(num_images: int, batch_size: int, seed: int, start: int) -> Iterato
 
 
 def _seed_step(seed: int, step: int, world: int, rank: int, device: torch.device) -> None:
-    """Make the global generators a function of (seed, step, process): a resumed training then needs no generator state."""
+    """Make the global generators a function of (seed, step, process): a resumed training then needs no generator
+    state.
+    """
     number = (seed * 0x9E3779B1 + step * world + rank) % 2**32
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
@@ -297,5 +311,3 @@ def _plain(value):
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
-
-

@@ -33,9 +33,7 @@ def verify(what: object, data: bytes | np.ndarray, sha256: str) -> None:
         raise RuntimeError(f"{what} is broken: the SHA-256 of its data is {found}, expected {sha256}")
 
 
-def cached(
-    name: str, part: str, sums: dict[str, tuple[str, str]], sources: dict[str, Source], by_hand: str
-) -> Arrays:
+def cached(name: str, part: str, sums: dict[str, tuple[str, str]], sources: dict[str, Source], by_hand: str) -> Arrays:
     """Return one part of data set ``name`` from the cache, which is filled or mended where need be.
 
     ``sums`` maps each part to the SHA-256 of its images and of its labels; ``sources`` are tried in order,
@@ -50,9 +48,7 @@ def cached(
     except RuntimeError as error:
         say(f"{error}; fetching it again")
     with alone(folder):
-        with suppress(
-            FileNotFoundError, RuntimeError
-        ):  # while we waited, another process may have fetched it
+        with suppress(FileNotFoundError, RuntimeError):  # while we waited, another process may have fetched it
             return read_part(folder / f"{part}.npz", *sums[part])
         reasons = []
         for title, source in sources.items():

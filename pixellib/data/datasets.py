@@ -112,9 +112,7 @@ class Dataset:
 
 
 DATASETS = {
-    "mnist": Dataset(
-        mnist, (1, 28, 28), 60_000, 10_000, 10_000, "CC BY-SA 3.0", "embedded in the repository"
-    ),
+    "mnist": Dataset(mnist, (1, 28, 28), 60_000, 10_000, 10_000, "CC BY-SA 3.0", "embedded in the repository"),
     "fashion_mnist": Dataset(
         fashion_mnist, (1, 28, 28), 60_000, 10_000, 10_000, "MIT", "Debian package or torchvision"
     ),
@@ -187,9 +185,7 @@ def describe() -> list[dict[str, object]]:
         {
             "name": name,
             "shape": d.shape,
-            "sizes": dict(
-                zip(SPLITS, (d.num_train - d.num_validation, d.num_validation, d.num_test), strict=True)
-            ),
+            "sizes": dict(zip(SPLITS, (d.num_train - d.num_validation, d.num_validation, d.num_test), strict=True)),
             "licence": d.licence,
             "source": d.source,
             "present": (sources.EMBEDDED / name).is_dir()

@@ -150,9 +150,7 @@ def image_folder(folder: Path, size: int) -> np.ndarray:
         raise FileNotFoundError(f"{folder} is missing; expected a folder with one sub-folder of images")
     inside = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
     if not inside:
-        raise FileNotFoundError(
-            f"{folder} has no sub-folder; expected one, of any name, that holds the images"
-        )
+        raise FileNotFoundError(f"{folder} has no sub-folder; expected one, of any name, that holds the images")
     if len(inside) > 1:
         raise ValueError(f"{folder} has {len(inside)} sub-folders; expected one that holds all images")
     (images,) = inside

@@ -58,7 +58,9 @@ class BernoulliImages(Distribution):
         return -F.binary_cross_entropy_with_logits(logits, ones.to(logits).expand_as(logits), reduction="none").sum(-3)
 
     def log_pmf(self, x: Tensor) -> Tensor:
-        """log-probability of the two values 0 and 255 in nats: float (B, 2, C, H, W). x is not needed: no channel waits."""
+        """log-probability of the two values 0 and 255 in nats: float (B, 2, C, H, W). x is not needed: no channel
+        waits.
+        """
         logits = _lift(self.logits)
         return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -4)
 
@@ -88,9 +90,10 @@ def _lift(t: Tensor) -> Tensor:
 class _LogProb(torch.autograd.Function):
     """sum_d [x_d l_d - softplus(l_d)], written so that no logarithm is taken per pixel.
 
-    With s = l where x is 1, else -l, the term is log sigmoid(s) = min(s, 0) + log sigmoid(|s|). Since sigmoid(|s|) lies in
-    [1/2, 1], sixteen pixels can be multiplied before one logarithm is taken. The gradient x - sigmoid(l) comes from the same sigmoid, and the leading dimension
-    is walked in slices that stay in a processor's cache. The textbook form is the tests' and the benchmark's reference.
+    With s = l where x is 1, else -l, the term is log sigmoid(s) = min(s, 0) + log sigmoid(|s|). Since sigmoid(|s|) lies
+    in [1/2, 1], sixteen pixels can be multiplied before one logarithm is taken. The gradient x - sigmoid(l) comes from
+    the same sigmoid, and the leading dimension is walked in slices that stay in a processor's cache. The textbook form
+    is the tests' and the benchmark's reference.
     """
 
     @staticmethod
@@ -103,7 +106,9 @@ class _LogProb(torch.autograd.Function):
             return _log_prob_slice(logits, half_sign, residual)
         step = max(1, 2**16 // logits[0].numel())
         residuals = [None] * -(-len(logits) // step) if residual is None else residual.split(step)
-        return torch.cat([_log_prob_slice(li, half_sign, r) for li, r in zip(logits.split(step), residuals, strict=True)])
+        return torch.cat(
+            [_log_prob_slice(li, half_sign, r) for li, r in zip(logits.split(step), residuals, strict=True)]
+        )
 
     @staticmethod
     def backward(ctx, grad: Tensor):

@@ -28,4 +28,6 @@ class ImageModel(nn.Module):
         raise TypeError(f"{type(self).__name__} defines no sample")
 
     def initialise(self, images: Tensor) -> None:
-        """Data-dependent initialisation from the training images, uint8 (N, C, H, W); called once before the first step."""
+        """Data-dependent initialisation from the training images, uint8 (N, C, H, W); called once before the first
+        step.
+        """

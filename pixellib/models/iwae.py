@@ -82,7 +82,10 @@ class IWAE(ImageModel):
                 below = z
                 mean, std = _gaussian(self.encoders[i](below))
             noise = torch.randn(
-                (num_samples, len(x), self.num_latents[i]), generator=generator, device=x.device, dtype=mean.dtype
+                (num_samples, len(x), self.num_latents[i]),
+                generator=generator,
+                device=x.device,
+                dtype=mean.dtype,
             )
             z = mean + std * noise
             log_w = log_w + (0.5 * noise.square() + std.log()).sum(-1)  # - log q(z_i | z_{i-1}), less D/2 log(2 pi)
@@ -116,7 +119,11 @@ class IWAE(ImageModel):
 def _tanh_network(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
     """Two tanh layers and a linear one, Glorot-initialised as in the paper."""
     network = nn.Sequential(
-        nn.Linear(num_in, num_hidden), nn.Tanh(), nn.Linear(num_hidden, num_hidden), nn.Tanh(), nn.Linear(num_hidden, num_out)
+        nn.Linear(num_in, num_hidden),
+        nn.Tanh(),
+        nn.Linear(num_hidden, num_hidden),
+        nn.Tanh(),
+        nn.Linear(num_hidden, num_out),
     )
     for layer in network[::2]:
         nn.init.xavier_uniform_(layer.weight)

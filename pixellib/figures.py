@@ -1,0 +1,133 @@
+"""One look for all figures: style, image grids, saving with alternative text, tables made from records."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from IPython.display import Markdown, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pixellib.checkpoints import write_atomically
+
+FOLDER = Path(__file__).resolve().parents[1] / "figures"
+PALETTE = sns.color_palette("colorblind").as_hex()
+GREY = "#5f6368"
+
+
+def use_style() -> None:
+    """Set the style of the series: white opaque background, colour-blind-safe palette, light grid."""
+    sns.set_theme(context="notebook", style="ticks", palette=PALETTE)
+    matplotlib.rcParams.update({
+        "figure.figsize": (7.2, 4.0),
+        "figure.dpi": 110,
+        "savefig.dpi": 110,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+        "figure.constrained_layout.use": True,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 11,
+        "axes.labelsize": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "grid.color": "#e6e6e6",
+        "grid.linewidth": 0.7,
+        "lines.linewidth": 1.8,
+        "image.cmap": "gray",
+        "image.interpolation": "nearest",
+    })  # fmt: skip
+
+
+def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER) -> Path:
+    """Write the figure to folder/name.png, close it, and show it in a notebook with its alternative text.
+
+    name: NN_notebook_what, without extension. alt: what a reader who cannot see the figure should know. The bytes
+    depend on the figure alone (no date, no software version), so that an unchanged figure is an unchanged file.
+    """
+    if not alt.strip():
+        raise ValueError(f"figure {name} needs an alternative text")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(fig)
+    png = buffer.getvalue()
+    path = write_atomically(Path(folder) / f"{name}.png", lambda temporary: temporary.write_bytes(png))
+    data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+    return path
+
+
+def show_images(
+    ax: Axes,
+    images: Tensor,
+    *,
+    columns: int,
+    rows: Sequence[str] = (),
+    title: str = "",
+    gap: int = 1,
+    size: float = 9,
+) -> None:
+    """Draw images, uint8 (N, C, H, W), in one grid, filled row by row.
+
+    columns: images per row. rows: a label for each row. gap: white pixels between images. size: of the labels, points.
+    """
+    grid = _tile(images, columns, gap)
+    ax.imshow(grid, vmin=0, vmax=255)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if rows:
+        height = images.shape[-2] + gap
+        ax.set_yticks([i * height + images.shape[-2] / 2 for i in range(len(rows))], rows, fontsize=size)
+        ax.tick_params(length=0)
+
+
+def results_table(records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]] | None = None) -> Markdown:
+    """Test results of records as a Markdown table, one row per run: the last test estimate of each.
+
+    anchors: by run name, the published value and its source.
+    """
+    return Markdown(results_markdown(records, anchors))
+
+
+def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]] | None = None) -> str:
+    """The text of `results_table`."""
+    anchors = anchors or {}
+    lines = [
+        "| run | model | test NLL (nats) | what it is | published | parameters | images seen | minutes |",
+        "|---|---|---:|---|---|---:|---:|---:|",
+    ]
+    for record in records:
+        test = [row for row in record["results"] if row["split"] == "test"][-1]
+        what = test["kind"] + (f", M = {test['num_samples']:,}" if test["num_samples"] else "")
+        published = "{:.2f} ({})".format(*anchors[record["name"]]) if record["name"] in anchors else "–"
+        lines.append(
+            f"| `{record['name']}` | {record['title']} | {-test['log_likelihood']:.2f} ± {test['standard_error']:.2f} "
+            f"| {what}, {test['num_images']:,} images | {published} | {record['num_parameters']:,} "
+            f"| {record['images_seen'] / 1e6:.1f} M | {record['training_minutes']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _tile(images: Tensor, columns: int, gap: int) -> np.ndarray:
+    """uint8 (N, C, H, W) -> (rows, width) or (rows, width, 3), white between the images and where there are none."""
+    pixels = images.cpu().permute(0, 2, 3, 1).numpy()
+    count, height, width, channels = pixels.shape
+    num_rows = -(-count // columns)
+    grid = np.full((num_rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid[..., 0] if channels == 1 else grid
