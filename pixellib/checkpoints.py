@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path 
 
 
 def save_resume(path: Path | str, state: Mapping[str, Any]) -> Path:
-    """Write the state of an unfinished training: tensors and plain containers only."""
+    """Write the state of an unfinished training: tensors and plain containers only, among them an "identity"."""
     return write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
 
 
@@ -104,9 +105,17 @@ def load_resume(path: Path | str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken zip or pickle raises, the answer is the same
-        raise CheckpointError(f"cannot resume from {path}: {error}; delete it to start afresh") from error
+        with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums it wrote
+            if archive.testzip() is not None:
+                raise ValueError("a checksum does not match")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if "identity" not in state:
+            raise ValueError("there is no identity in it")
+    except Exception as error:  # whatever a broken zip or a forbidden pickle raises, the answer is the same
+        raise CheckpointError(
+            f"cannot resume from {path}: it is truncated, altered or not one of ours; delete it to start afresh"
+        ) from error
+    return state
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

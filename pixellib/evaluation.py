@@ -75,7 +75,7 @@ def evaluate(
         raise ValueError("there are no images to evaluate")
     device = devices.resolve(str(device))
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
-    per_image = torch.zeros(len(images), dtype=torch.float64, device=device)
+    per_image = torch.zeros(len(images), dtype=torch.float64)
     was_training = model.training
     model.eval()
     batches = range(0, len(images), batch_size)[rank::world]
@@ -97,10 +97,12 @@ def evaluate(
                 if num_samples is None
                 else m_sample_bound(model, x, num_samples, generator)
             )
-            per_image[part] = log_p.double()
+            per_image[part] = log_p.cpu()
     model.train(was_training)
     if world > 1:
-        dist.all_reduce(per_image)  # each image is non-zero on one process only
+        shared = per_image.to(device)
+        dist.all_reduce(shared)  # each image is non-zero on one process only: the sum is exact
+        per_image = shared.cpu()
     return Estimate(
         log_likelihood=per_image.mean().item(),
         standard_error=per_image.std().item() / math.sqrt(len(images)) if len(images) > 1 else math.nan,
@@ -108,7 +110,7 @@ def evaluate(
         kind=model.kind,
         num_samples=getattr(model, "num_samples", None) if num_samples is None else num_samples,
         shape=tuple(images.shape[1:]),
-        per_image=per_image.cpu(),
+        per_image=per_image,
     )
 
 
@@ -120,6 +122,8 @@ def m_sample_bound(
     max_rows: int = 2000,
 ) -> Tensor:
     """log 1/M sum_m w_m for each image of x, float (B,), with at most max_rows latents in memory at once."""
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     chunk = max(1, max_rows // len(x))
     total = None
     for start in range(0, num_samples, chunk):

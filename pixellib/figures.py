@@ -9,6 +9,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from pixellib.checkpoints import write_atomically
 FOLDER = Path(__file__).resolve().parents[1] / "figures"
 PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#5f6368"
+_GAP = 1  # white pixels between the images of a grid
 
 
 def use_style() -> None:
@@ -63,35 +65,34 @@ def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER
     plt.close(fig)
     png = buffer.getvalue()
     path = write_atomically(Path(folder) / f"{name}.png", lambda temporary: temporary.write_bytes(png))
-    data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
-    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+    if get_ipython() is not None:
+        data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
+        display(data, metadata={"image/png": {"alt": alt}}, raw=True)
     return path
 
 
-def show_images(
-    ax: Axes,
-    images: Tensor,
-    *,
-    columns: int,
-    rows: Sequence[str] = (),
-    title: str = "",
-    gap: int = 1,
-    size: float = 9,
-) -> None:
-    """Draw images, uint8 (N, C, H, W), in one grid, filled row by row.
-
-    columns: images per row. rows: a label for each row. gap: white pixels between images. size: of the labels, points.
-    """
-    grid = _tile(images, columns, gap)
-    ax.imshow(grid, vmin=0, vmax=255)
-    ax.set(xticks=[], yticks=[])
+def show_images(ax: Axes, images: Tensor, *, columns: int, rows: Sequence[str] = (), title: str = "") -> None:
+    """Draw images, uint8 (N, C, H, W), in one grid, filled row by row. rows: a label for each row of the grid."""
+    ax.imshow(_tile(images, columns), vmin=0, vmax=255)
     ax.set_title(title)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    if rows:
-        height = images.shape[-2] + gap
-        ax.set_yticks([i * height + images.shape[-2] / 2 for i in range(len(rows))], rows, fontsize=size)
-        ax.tick_params(length=0)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    height = images.shape[-2] + _GAP
+    ax.set_xticks([])
+    ax.set_yticks([i * height + images.shape[-2] / 2 for i in range(len(rows))], rows, fontsize=8)
+    ax.tick_params(length=0)
+
+
+def image_figure(
+    images: Tensor, *, columns: int, rows: Sequence[str] = (), title: str = "", width: float = 7.2
+) -> Figure:
+    """A figure of one grid of images (see `show_images`), `width` inches wide and as high as the grid needs."""
+    high, wide = _tile(images, columns).shape[:2]
+    margin = 0.1 + 0.065 * max(map(len, rows), default=0)  # room for the labels, inches
+    height = (width - margin) * high / wide + 0.3 * bool(title)
+    fig, ax = plt.subplots(figsize=(width, height))
+    show_images(ax, images, columns=columns, rows=rows, title=title)
+    return fig
 
 
 def results_table(records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]] | None = None) -> Markdown:
@@ -121,8 +122,8 @@ def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[flo
     return "\n".join(lines)
 
 
-def _tile(images: Tensor, columns: int, gap: int) -> np.ndarray:
-    """uint8 (N, C, H, W) -> (rows, width) or (rows, width, 3), white between the images and where there are none."""
+def _tile(images: Tensor, columns: int, gap: int = _GAP) -> np.ndarray:
+    """uint8 (N, C, H, W) -> (rows, width) or (rows, width, 3), white between images and where there are none."""
     pixels = images.cpu().permute(0, 2, 3, 1).numpy()
     count, height, width, channels = pixels.shape
     num_rows = -(-count // columns)

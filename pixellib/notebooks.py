@@ -247,7 +247,6 @@ def _run(name: str, path: Path, partial: Path, values: dict, num_cells: int) -> 
                 on_cell_start=progress,
                 iopub_timeout=120,  # 4 seconds are too short on a busy machine
                 coalesce_streams=True,  # of a progress bar the last state stays
-                store_widget_state=False,
                 record_timing=False,
             )
             _believe(executed)

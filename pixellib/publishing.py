@@ -98,8 +98,8 @@ def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
     """The source notebook with the outputs of an execution and nothing else of it.
 
     So no injected cell, no papermill metadata, no time stamps; cells are numbered anew and paths in the
-    checkout made relative. RuntimeError when the execution is of another source, or when an output shows another
-    path of this machine.
+    checkout made relative. RuntimeError when the execution is of another source, or when an output shows a path
+    elsewhere on this machine.
     """
     notebook = notebooks.read(notebooks.source(name))
     cells = [cell for cell in executed.cells if INJECTED not in cell.metadata.get("tags", [])]

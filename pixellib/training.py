@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -69,7 +69,9 @@ class Settings:
 
 @dataclass
 class Training:
-    """What `fit` returns. model: with averaged weights. history: a dict per validation. seconds: of training alone."""
+    """What `fit` returns. model: with averaged weights. seconds: of wall-clock, validation included, over all
+    restarts. history: a dict per validation, with the mean training loss since the one before.
+    """
 
     model: ImageModel
     steps: int
@@ -115,14 +117,17 @@ def fit(
     device = devices.resolve(_local_device(device))
     folder = None if folder is None else Path(folder)
     resume_path = None if folder is None else folder / "resume.pt"
-    identity = {"settings": _plain(asdict(settings)), "seed": seed, "num_images": len(images)}
+    identity = _plain({**asdict(settings), "seed": seed, "num_images": len(images)})
 
     state = checkpoints.load_resume(resume_path) if resume_path else None
     if state and state["identity"] != identity:
+        theirs = state["identity"]
+        other = [f"{key} {theirs.get(key)}, not {mine}" for key, mine in identity.items() if theirs.get(key) != mine]
         raise checkpoints.CheckpointError(
-            f"{resume_path} belongs to a training with other settings; delete it to start afresh"
+            f"{resume_path} belongs to another training ({'; '.join(other)}): delete it to start afresh"
         )
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         torch.manual_seed(seed)
         if not state:
             model.initialise(images)
@@ -133,28 +138,39 @@ def fit(
         optimiser = torch.optim.Adam(
             model.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True
         )
-        start, history, seconds_before = 0, [], 0.0
+        start, history, seconds_before, total, num_totalled = 0, [], 0.0, 0.0, 0
         if state:
-            model.load_state_dict(state["model"])
+            checkpoints.restore(model, state["model"], resume_path)
             optimiser.load_state_dict(state["optimiser"])
             if average:
                 average.load_state_dict(state["average"])
             start, history, seconds_before = state["step"], state["history"], state["seconds"]
+            total, num_totalled = state["since_validation"]
 
         objective: nn.Module = _Objective(model)
         if world > 1:
             objective = DistributedDataParallel(objective, device_ids=[device] if device.type == "cuda" else None)
-        writer = _writer(folder, start) if folder and rank == 0 else None
-        bar = tqdm(
+        writer = stack.enter_context(_writer(folder, start)) if folder and rank == 0 else None
+        bar = stack.enter_context(tqdm(
             total=settings.steps, initial=start, desc="train", unit="step", disable=not progress or rank > 0,
             mininterval=0.5 if sys.stderr.isatty() else 20.0,
-        )  # fmt: skip
+        ))  # fmt: skip
         clock = started = time.monotonic()
-        losses: list[Tensor] = []
+        losses: list[Tensor] = []  # not looked at yet, so that a GPU need not wait at every step
 
-        def save(step: int) -> None:
+        def look(step: int) -> Tensor:
+            """The losses up to that of `step` as float64, or NonFiniteLoss naming the first bad one."""
+            window = torch.stack(losses).cpu().double() if losses else torch.empty(0)
+            bad = (~torch.isfinite(window)).nonzero().flatten().tolist()
+            if bad:
+                value, when = window[bad[0]].item(), step - len(window) + bad[0] + 1
+                raise NonFiniteLoss(f"the loss is {value} at step {when}{_kept(resume_path)}")
             if not all(torch.isfinite(p).all() for p in model.parameters()):
                 raise NonFiniteLoss(f"the weights are not finite after step {step}{_kept(resume_path)}")
+            losses.clear()
+            return window
+
+        def save(step: int) -> None:
             checkpoints.save_resume(
                 resume_path,
                 {
@@ -164,6 +180,7 @@ def fit(
                     "optimiser": optimiser.state_dict(),
                     "average": average.state_dict() if average else None,
                     "history": history,
+                    "since_validation": [total, num_totalled],
                     "seconds": seconds_before + time.monotonic() - started,
                 },
             )
@@ -185,8 +202,12 @@ def fit(
                     x = transform(x, None)
                 last = i == len(parts) - 1
                 with nullcontext() if last or world == 1 else objective.no_sync():
-                    with devices.autocast(device, settings.precision):
-                        part_loss = objective(x, condition) / len(parts)
+                    try:
+                        with devices.autocast(device, settings.precision):
+                            part_loss = objective(x, condition) / len(parts)
+                    except FloatingPointError as error:  # a likelihood refuses what a network gave it
+                        look(step)
+                        raise NonFiniteLoss(f"{error} at step {step + 1}{_kept(resume_path)}") from error
                     part_loss.backward()
                 loss += part_loss.detach()
             if settings.clip is not None:
@@ -201,20 +222,16 @@ def fit(
             due_validation = done == settings.steps or (settings.validate_every and done % settings.validate_every == 0)
             due_save = resume_path and rank == 0 and (done == settings.steps or time.monotonic() - clock > save_every)
             if due_validation or due_save or len(losses) == 50:
-                window = torch.stack(losses).cpu()
-                if not torch.isfinite(window).all():
-                    bad = done - len(losses) + int((~torch.isfinite(window)).nonzero()[0]) + 1
-                    raise NonFiniteLoss(
-                        f"the loss is {window[bad - done - 1].item()} at step {bad}{_kept(resume_path)}"
-                    )
+                window = look(done)
+                total, num_totalled = total + window.sum().item(), num_totalled + len(window)
                 shown = _in_unit(window.mean().item(), unit, images.shape[1:])
-                bar.update(len(losses))
+                bar.update(len(window))
                 bar.set_postfix_str(f"{shown:.4f} {unit}", refresh=False)
                 if writer:
                     writer.add_scalar(f"loss/train ({unit})", shown, done)
-                losses.clear()
             if due_validation:
-                row = {"step": done, f"train_{unit}": round(shown, 5)}
+                row = {"step": done, f"train_{unit}": round(_in_unit(total / num_totalled, unit, images.shape[1:]), 5)}
+                total, num_totalled = 0.0, 0
                 if validation is not None:
                     held_out = evaluate(
                         average.module if average else model, validation, labels=validation_labels, transform=transform,
@@ -229,9 +246,6 @@ def fit(
             if due_save:
                 save(done)
                 clock = time.monotonic()
-        bar.close()
-        if writer:
-            writer.close()
     result = average.module if average else model
     return Training(
         result.eval(), settings.steps, settings.steps * settings.batch_size,
@@ -242,8 +256,8 @@ def fit(
 @contextmanager
 def process_group() -> Iterator[int]:
     """The rank among the processes that torchrun started, with their group set up; 0 where there is only this one."""
-    if "LOCAL_RANK" not in os.environ:
-        yield 0
+    if "LOCAL_RANK" not in os.environ or dist.is_initialized():
+        yield dist.get_rank() if dist.is_initialized() else 0
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -283,7 +297,8 @@ def _seed_step(seed: int, step: int, world: int, rank: int, device: torch.device
     number = (seed * 0x9E3779B1 + step * world + rank) % 2**32
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
-        torch.cuda.manual_seed(number)
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(number)
 
 
 def _local_device(device: str) -> str:

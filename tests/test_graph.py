@@ -216,9 +216,7 @@ def test_interrupting_a_build_leaves_nothing_running_and_the_next_goes_on(root):
 def test_a_second_build_says_that_it_waits(root):
     with notebooks.lock(root / "build" / "build.lock", "not reached"):
         second = subprocess.Popen(**command(root, "figures"), stderr=subprocess.PIPE)
-        assert (
-            second.stderr.readline() == "another build is at work in this checkout; waiting for it to end\n"
-        )
+        assert second.stderr.readline() == "another build is at work in this checkout; waiting for it to end\n"
         time.sleep(1)
         assert second.poll() is None
     _, messages = second.communicate(timeout=240)
@@ -274,9 +272,7 @@ def test_a_page_keeps_alternative_text_and_links_to_pages(root):
 
 
 def make(path, *arguments, **environment):
-    inherited = {
-        key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-    }
+    inherited = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.run(
         ["make", *arguments], cwd=path, env=inherited | environment, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False,

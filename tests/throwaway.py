@@ -1,4 +1,4 @@
-"""A throw-away project for the tests of execution: the real machinery, tiny notebooks, no torch to wait for."""
+"""A throw-away project for tests of execution: the real machinery, tiny notebooks, no torch to wait for."""
 
 import os
 import shutil
@@ -41,9 +41,7 @@ def project(path: Path, **cells: list[str]) -> Path:
 def add_notebook(path: Path, name: str, sources: list[str], parameters: str = PARAMETERS) -> Path:
     """Write (or write anew) a notebook of a project; `{name}` in FIGURE becomes its name."""
     file = path / "notebooks" / f"{name}.ipynb"
-    title = new_markdown_cell(
-        f"# About {name}\n\nHow tight is *this*? See [the other](02_b.ipynb).", id="title"
-    )
+    title = new_markdown_cell(f"# About {name}\n\nHow tight is *this*? See [the other](02_b.ipynb).", id="title")
     first = new_code_cell(parameters, metadata={"tags": ["parameters"]}, id="parameters")
     sources = [source.format(name=name) if source == FIGURE else source for source in sources]
     rest = [new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
@@ -61,6 +59,4 @@ def command(path: Path, *arguments: str) -> dict:
 def pixellib(path: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Call `pixellib` in a project and wait; `.stdout` holds all it printed."""
     options = command(path, *arguments)
-    return subprocess.run(
-        **options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False
-    )
+    return subprocess.run(**options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)

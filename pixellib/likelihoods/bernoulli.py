@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
 
@@ -43,18 +44,19 @@ class BernoulliImages(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, float32 (or float64) of the batch shape.
 
-        x: uint8 (B, C, H, W), values 0 or 255. ValueError for other values, other sizes, or logits that are not finite.
+        x: uint8 (B, C, H, W), values 0 or 255. ValueError for other values or sizes, FloatingPointError for logits that
+        are not finite.
         """
-        ones = self._ones(x)
-        log_p = _LogProb.apply(self.logits.flatten(-3), ones.flatten(-3))
+        logits, ones = self._matched(x)
+        log_p = _LogProb.apply(logits.flatten(-3), ones.flatten(-3))
         if not torch.isfinite(log_p.detach()).all():
             raise FloatingPointError("Bernoulli: the logits are not finite")
         return log_p
 
     def log_prob_per_pixel(self, x: Tensor) -> Tensor:
         """log p of each pixel in nats, summed over its channels: float (..., H, W)."""
-        ones = self._ones(x)
-        logits = _lift(self.logits)
+        logits, ones = self._matched(x)
+        logits = _lift(logits)
         return -F.binary_cross_entropy_with_logits(logits, ones.to(logits).expand_as(logits), reduction="none").sum(-3)
 
     def log_pmf(self, x: Tensor) -> Tensor:
@@ -70,17 +72,21 @@ class BernoulliImages(Distribution):
         u = torch.rand(torch.Size(sample_shape) + p.shape, generator=generator, device=p.device, dtype=p.dtype)
         return (u < p).to(torch.uint8) * 255
 
-    def _ones(self, x: Tensor) -> Tensor:
-        """bool (..., C, H, W): where x is 255."""
-        if x.dtype != torch.uint8 or x.shape[-3:] != self.event_shape:
+    def _matched(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits expanded to x's batch dimensions, and bool (..., C, H, W): where x is 255."""
+        batches = zip(reversed(self.batch_shape), reversed(x.shape[:-3]), strict=False)
+        if (
+            x.dtype != torch.uint8
+            or x.shape[-3:] != self.event_shape
+            or any(mine != its and 1 not in (mine, its) for mine, its in batches)
+        ):
             raise ValueError(
-                f"Bernoulli expects uint8 images (..., {', '.join(map(str, self.event_shape))}), "
-                f"got {x.dtype} {tuple(x.shape)}"
+                f"Bernoulli expects uint8 images for logits {tuple(self.logits.shape)}, got {x.dtype} {tuple(x.shape)}"
             )
         ones = x == 255
         if not (ones | (x == 0)).all():
             raise ValueError("Bernoulli expects binary images (0 or 255): binarise grey values first")
-        return ones
+        return self.logits.expand(torch.broadcast_shapes(self.logits.shape, x.shape)), ones
 
 
 def _lift(t: Tensor) -> Tensor:
@@ -102,15 +108,17 @@ class _LogProb(torch.autograd.Function):
         half_sign = ones.to(torch.float64 if logits.dtype == torch.float64 else torch.float32) - 0.5
         residual = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         ctx.save_for_backward(residual)
-        if logits.dim() == 2:
+        if logits.dim() <= 2:
             return _log_prob_slice(logits, half_sign, residual)
         step = max(1, 2**16 // logits[0].numel())
-        residuals = [None] * -(-len(logits) // step) if residual is None else residual.split(step)
-        return torch.cat(
-            [_log_prob_slice(li, half_sign, r) for li, r in zip(logits.split(step), residuals, strict=True)]
-        )
+        slices = logits.split(step)
+        own_sign = half_sign.dim() == logits.dim() and len(half_sign) > 1  # else the leading dimension shares one image
+        half_signs = half_sign.split(step) if own_sign else [half_sign] * len(slices)
+        residuals = [None] * len(slices) if residual is None else residual.split(step)
+        return torch.cat([_log_prob_slice(*each) for each in zip(slices, half_signs, residuals, strict=True)])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor):
         (residual,) = ctx.saved_tensors
         return residual * grad.unsqueeze(-1).to(residual.dtype), None

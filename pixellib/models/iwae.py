@@ -110,9 +110,11 @@ class IWAE(ImageModel):
 
     def sample(self, num_samples: int, *, condition=None, generator: torch.Generator | None = None) -> Tensor:
         """Images drawn from the model, uint8 (num_samples, C, H, W)."""
-        device = self.decoders[0][-1].bias.device
+        bias = self.decoders[0][-1].bias
         with torch.no_grad():
-            z = torch.randn((num_samples, self.num_latents[-1]), generator=generator, device=device)
+            z = torch.randn(
+                (num_samples, self.num_latents[-1]), generator=generator, device=bias.device, dtype=bias.dtype
+            )
             return self.likelihood(self.decode_from_top(z, generator)).sample(generator=generator)
 
 

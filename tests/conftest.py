@@ -1,0 +1,18 @@
+"""What several tests need: one thread, real images, a directory of one's own for trainings."""
+
+import pytest
+import torch
+
+from pixellib import data
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """The tests are many small computations, and bytes may depend on the number of threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> torch.Tensor:
+    """The first 2,000 training images of MNIST, uint8 (2000, 1, 28, 28)."""
+    return data.load("mnist", "train")[0][:2000].clone()
