@@ -1,5 +1,6 @@
 """The command line: `pixellib runs | train | sample | notebook | data`, and what make calls."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -45,8 +46,12 @@ def train(
     from pixellib import runs
 
     record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh)
-    if os.environ.get("RANK", "0") == "0":  # torchrun starts this once per device
-        print(f"{name}: {record}")
+    if os.environ.get("RANK", "0") != "0":
+        return  # torchrun starts this once per device
+    for row in record["results"]:
+        bound = row["kind"] + (f", M = {row['num_samples']}" if row["num_samples"] else "")
+        nats, error = row["log_likelihood"], row["standard_error"]
+        print(f"{name} {row['split']}: {nats} +- {error} nats, {row['bits_per_dim']} bits per dimension ({bound})")
 
 
 @app.command()
@@ -60,7 +65,7 @@ def sample(
 ) -> None:
     """Draw images from a trained run into one grid."""
     import torch
-    from torchvision.io import encode_png
+    from PIL import Image
     from torchvision.utils import make_grid
 
     from pixellib import runs
@@ -71,7 +76,9 @@ def sample(
     with torch.no_grad():
         images = model.sample(num, generator=generator)
     grid = make_grid(images.cpu(), nrow=max(1, round(num**0.5)), padding=1, pad_value=255)
-    replace(out, encode_png(grid).numpy().tobytes())
+    png = io.BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(png, "PNG")
+    replace(out, png.getvalue())
     print(f"{name}: {num} images -> {out}")
 
 

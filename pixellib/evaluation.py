@@ -119,7 +119,7 @@ def m_sample_bound(
     x: Tensor,
     num_samples: int,
     generator: torch.Generator | None = None,
-    max_rows: int = 2000,
+    max_rows: int = 8000,
 ) -> Tensor:
     """log 1/M sum_m w_m for each image of x, float (B,), with at most max_rows latents in memory at once."""
     if num_samples < 1:

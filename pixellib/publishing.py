@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from pixellib import graph, notebooks, runs
 from pixellib.notebooks import INJECTED, ROOT
 
+README = ROOT / "README.md"
 PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -39,6 +40,8 @@ def digest(notebook: NotebookNode) -> str:
 def check() -> None:
     """RuntimeError, naming each notebook and its fault, unless all outputs belong to today's sources."""
     faults = [f"{name} {fault}" for name in notebooks.names() if (fault := _fault(name))]
+    if README.read_text(encoding="utf-8") != with_results(README.read_text(encoding="utf-8")):
+        faults.append("README.md has a table of results that is not that of the records")
     if faults:
         raise RuntimeError(f"{'; '.join(faults)}: run `make publish`")
 
@@ -65,6 +68,7 @@ def publish(jobs: int | None = None) -> list[str]:
     fails or when sources change while they run.
     """
     ship_runs()
+    notebooks.replace(README, with_results(README.read_text(encoding="utf-8")).encode())
     before = {name: digest(notebooks.read(notebooks.source(name))) for name in notebooks.names()}
     graph.build("reference", jobs)
     merged = {name: with_outputs(name, notebooks.read(_executed(name))) for name in before}
@@ -88,6 +92,18 @@ def ship_runs() -> None:
             checkpoint = trained.with_suffix(".safetensors")
             notebooks.replace(runs.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
         notebooks.replace(runs.RESULTS / trained.name, trained.read_bytes())
+
+
+def with_results(text: str) -> str:
+    """A text with the table between its `results` comments made anew from the shipped records."""
+    from pixellib.figures import results_markdown  # matplotlib takes a second, and only this needs it
+
+    records = [runs.record(name) for name in runs.names() if (runs.RESULTS / f"{name}.json").exists()]
+    anchors = {name: run.anchor for name in runs.names() if (run := runs.get(name)).anchor}
+    table = results_markdown(records, anchors)
+    return re.sub(
+        r"(<!-- results: .*? -->\n).*?(<!-- /results -->)", rf"\g<1>\n{table}\n\n\g<2>", text, flags=re.DOTALL
+    )
 
 
 def _executed(name: str) -> Path:

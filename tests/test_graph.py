@@ -1,5 +1,6 @@
 """`make figures`: complete or continued, never half-believed; and what make does before and after it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -125,7 +126,13 @@ def descendants(pid):
     return found
 
 
-def wait_for(condition, what, seconds=120):
+def kill(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(condition, what, seconds=240):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -139,26 +146,29 @@ def alive(pid):
         return False
 
 
+@pytest.fixture
 def half_way(root):
-    """Start a build whose second notebook stands in its second cell, a figure already written, until `go` exists."""
+    """A build with one notebook done, the other in its second cell, a figure written, until `go` exists."""
     pause = f"import os, time\nwhile not os.path.exists({str(root / 'go')!r}):\n    time.sleep(0.05)"
     add_notebook(root, "02_b", [FIGURE, pause, "print('on')"])
-    build = subprocess.Popen(**command(root, "figures", "--jobs", "1"), stdout=subprocess.DEVNULL)
-    pages, figure = (
-        root / "build/reference/site/01_a.html",
-        root / "build/reference/figures/02_b/02_b_dot.png",
-    )
-    wait_for(lambda: pages.exists() and figure.exists(), "the build to be half-way")
-    return build
+    options = command(root, "figures", "--jobs", "2")
+    build = subprocess.Popen(**options, stdout=subprocess.DEVNULL, start_new_session=True)
+    reference = root / "build" / "reference"
+    page, figure = reference / "site" / "01_a.html", reference / "figures" / "02_b" / "02_b_dot.png"
+    try:
+        wait_for(lambda: page.exists() and figure.exists(), "the build to be half-way")
+        yield build
+    finally:
+        (root / "go").touch()
+        kill(descendants(build.pid))
+        build.wait()
 
 
-def test_a_build_killed_half_way_is_continued_as_if_nothing_had_happened(root, tmp_path):
-    build = half_way(root)
-    killed = descendants(build.pid)
+def test_a_build_killed_half_way_is_continued_as_if_nothing_had_happened(root, half_way, tmp_path):
+    killed = descendants(half_way.pid)
     assert len(killed) >= 4, "the build, snakemake, the notebook and its kernel"
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    build.wait()
+    kill(killed)
+    half_way.wait()
     assert not (root / "build" / "reference" / "notebooks" / "02_b.ipynb").exists()
     assert not list((root / "figures").glob("*.png"))
     (root / "go").touch()
@@ -175,13 +185,11 @@ def test_a_build_killed_half_way_is_continued_as_if_nothing_had_happened(root, t
 
 
 @pytest.mark.slow
-def test_a_build_whose_heads_alone_were_killed_is_continued(root):
+def test_a_build_whose_heads_alone_were_killed_is_continued(root, half_way):
     """The job goes on without its masters; the next build must wait for it and not mix with it."""
-    build = half_way(root)
-    tree = descendants(build.pid)
-    for pid in tree[:2]:
-        os.kill(pid, signal.SIGKILL)
-    build.wait()
+    tree = descendants(half_way.pid)
+    kill(tree[:2])
+    half_way.wait()
     orphans = [pid for pid in tree[2:] if alive(pid)]
     assert orphans
     again = subprocess.Popen(**command(root, "figures", "--jobs", "1"), stdout=subprocess.PIPE)
@@ -198,19 +206,13 @@ def test_a_build_whose_heads_alone_were_killed_is_continued(root):
 
 
 @pytest.mark.slow
-def test_interrupting_a_build_leaves_nothing_running_and_the_next_goes_on(root):
-    pause = f"import os, time\nwhile not os.path.exists({str(root / 'go')!r}):\n    time.sleep(0.05)"
-    add_notebook(root, "02_b", [FIGURE, pause])
-    options = command(root, "figures", "--jobs", "1")
-    build = subprocess.Popen(**options, stdout=subprocess.DEVNULL, start_new_session=True)
-    figure = root / "build" / "reference" / "figures" / "02_b" / "02_b_dot.png"
-    wait_for(figure.exists, "the second notebook")
-    tree = descendants(build.pid)
-    os.killpg(build.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
-    assert build.wait(timeout=60) != 0
+def test_interrupting_a_build_leaves_nothing_running_and_the_next_goes_on(root, half_way):
+    tree = descendants(half_way.pid)
+    os.killpg(half_way.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+    assert half_way.wait(timeout=120) != 0
     wait_for(lambda: not any(alive(pid) for pid in tree), "all of the build to end", 30)
     (root / "go").touch()
-    assert executed(pixellib(root, "figures", "--jobs", "1")) >= {"02_b"}
+    assert executed(pixellib(root, "figures", "--jobs", "1")) == {"02_b"}
 
 
 def test_a_second_build_says_that_it_waits(root):
@@ -354,7 +356,7 @@ def test_a_python_that_is_too_old_or_missing_is_named(checkout):
 
 
 def test_every_target_is_listed_and_calls_what_it_says(checkout):
-    targets = "env figures test test-slow lab train bench publish lint clean".split()
+    targets = ["env", "figures", "test", "test-slow", "lab", "train", "bench", "publish", "lint", "clean"]
     listing = make(checkout).stdout
     assert all(f"make {target} " in listing for target in targets) and "TORCH_INDEX" in listing
     assert make(checkout, "env", "PYTHON=./python").returncode == 0

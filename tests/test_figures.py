@@ -1,0 +1,90 @@
+"""Figures: what a reader sees must be placed where it is labelled, described in words, and repeat byte for byte."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixellib import figures
+
+matplotlib.use("Agg")
+
+
+def _figure():
+    figures.use_style()
+    fig, ax = plt.subplots()
+    ax.plot([1, 2, 3])
+    return fig
+
+
+def test_a_saved_figure_repeats_byte_for_byte(tmp_path):
+    # figures are committed: an unchanged figure must be an unchanged file
+    first = figures.save_figure(_figure(), "a", alt="a line", folder=tmp_path / "one").read_bytes()
+    second = figures.save_figure(_figure(), "a", alt="a line", folder=tmp_path / "two").read_bytes()
+    assert first == second
+
+
+def test_a_saved_figure_is_opaque(tmp_path):
+    # on a dark page a transparent background would swallow the axes
+    path = figures.save_figure(_figure(), "a", alt="a line", folder=tmp_path)
+    assert np.asarray(Image.open(path).convert("RGBA"))[..., 3].min() == 255
+
+
+def test_a_figure_without_alternative_text_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="01_x"):
+        figures.save_figure(_figure(), "01_x", alt=" ", folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_shows_the_figure_once_with_its_alternative_text(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "get_ipython", lambda: object())
+    monkeypatch.setattr(figures, "display", lambda data, metadata, raw: shown.append((data, metadata)))
+    fig = _figure()
+    figures.save_figure(fig, "a", alt="a line", folder=tmp_path)
+    ((data, metadata),) = shown
+    assert metadata["image/png"]["alt"] == "a line"
+    assert "image/png" in data
+    assert not plt.fignum_exists(fig.number)  # or the inline backend would show it again
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_placed_row_by_row_and_unchanged(channels):
+    images = torch.randint(0, 256, (5, channels, 4, 6), dtype=torch.uint8)
+    grid = figures._tile(images, columns=3)
+    assert grid.shape[:2] == (2 * 4 + 1, 3 * 6 + 2)
+    for i, image in enumerate(images):
+        top, left = i // 3 * 5, i % 3 * 7
+        expected = image.permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(grid[top : top + 4, left : left + 6].reshape(4, 6, channels), expected)
+    assert (grid[5:, 14:] == 255).all()  # no sixth image
+
+
+def test_rows_are_labelled_at_their_own_height():
+    images = torch.zeros(6, 1, 10, 10, dtype=torch.uint8)
+    fig = figures.image_figure(images, columns=2, rows=["a", "b", "c"])
+    (ax,) = fig.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert [round(tick) for tick in ax.get_yticks()] == [5, 16, 27]
+    plt.close(fig)
+
+
+def test_the_table_of_results_says_what_each_number_is():
+    def estimate(split, log_likelihood, num_samples):
+        row = {"split": split, "kind": "lower bound", "num_samples": num_samples, "num_images": 10_000}
+        return {**row, "log_likelihood": log_likelihood, "standard_error": 0.3}
+
+    record = {
+        "name": "some-run",
+        "title": "a model",
+        "num_parameters": 1234,
+        "images_seen": 2_500_000,
+        "training_minutes": 61.4,
+        "results": [estimate("validation", -1.0, 5), estimate("test", -2.0, 5), estimate("test", -3.456, 5000)],
+    }
+    row = figures.results_markdown([record], {"some-run": (3.21, "somebody 1999")}).splitlines()[-1]
+    for text in ("3.46 ± 0.30", "lower bound, M = 5,000", "10,000 images", "3.21 (somebody 1999)", "1,234", "2.5 M"):
+        assert text in row
+    assert "somebody" not in figures.results_markdown([record]).splitlines()[-1]
