@@ -42,12 +42,13 @@ def train(
     seed: int = 0,
     fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
 ) -> None:
-    """Train a run, or go on where it was stopped."""
-    from pixellib import runs
+    """Train a run, or go on where it was stopped; on many devices with torchrun -m pixellib train NAME."""
+    from pixellib import runs, training
 
-    record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh)
-    if os.environ.get("RANK", "0") != "0":
-        return  # torchrun starts this once per device
+    with training.process_group() as rank:  # torchrun starts this once per device
+        record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh)
+    if rank > 0:
+        return
     for row in record["results"]:
         bound = row["kind"] + (f", M = {row['num_samples']}" if row["num_samples"] else "")
         nats, error = row["log_likelihood"], row["standard_error"]

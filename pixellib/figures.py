@@ -52,7 +52,7 @@ def use_style() -> None:
     })  # fmt: skip
 
 
-def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER) -> Path:
+def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER) -> None:
     """Write the figure to folder/name.png, close it, and show it in a notebook with its alternative text.
 
     name: NN_notebook_what, without extension. alt: what a reader who cannot see the figure should know. The bytes
@@ -64,11 +64,10 @@ def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER
     fig.savefig(buffer, format="png", metadata={"Software": None})
     plt.close(fig)
     png = buffer.getvalue()
-    path = write_atomically(Path(folder) / f"{name}.png", lambda temporary: temporary.write_bytes(png))
+    write_atomically(Path(folder) / f"{name}.png", lambda temporary: temporary.write_bytes(png))
     if get_ipython() is not None:
         data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
         display(data, metadata={"image/png": {"alt": alt}}, raw=True)
-    return path
 
 
 def show_images(ax: Axes, images: Tensor, *, columns: int, rows: Sequence[str] = (), title: str = "") -> None:

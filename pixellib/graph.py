@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pixellib import notebooks
+from pixellib.data.cache import cache_dir
 from pixellib.notebooks import ROOT
 
 FIGURES = (".png", ".npz")  # an .npz holds the data of the figure beside it
@@ -52,7 +53,11 @@ def _snakemake(profile: str, jobs: int, options: Sequence[str], held: int) -> in
     command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(jobs)]
     command += ["--config", f"profile={profile}", f"threads={threads}", "--keep-going", "--rerun-incomplete"]
     command += ["--nolock", "--rerun-triggers", "mtime", *options]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(ROOT / "build" / "cache")}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PIXELLIB_DATA": str(cache_dir()),  # data stay where the user keeps them,
+        "XDG_CACHE_HOME": str(ROOT / "build" / "cache"),  # what snakemake keeps goes with the build
+    }
     log = _log(profile, "snakemake")
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:

@@ -19,7 +19,7 @@ from pixellib import __version__, checkpoints, data, devices
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
 from pixellib.models import IWAE, ImageModel
-from pixellib.training import Settings, fit, process_group
+from pixellib.training import Settings, fit
 
 PROFILES = ("quick", "reference", "paper")
 _ROOT = Path(__file__).resolve().parents[1]
@@ -122,7 +122,6 @@ class Run:
         model.record = header
         return model.eval()
 
-    @process_group()
     def train(
         self,
         profile: str = "reference",
@@ -136,7 +135,7 @@ class Run:
         """Train (going on where an earlier call was stopped), save checkpoint and record, and return the record.
 
         The weights are stored in half precision and every number of the record is measured on what was stored.
-        Under torchrun every process calls this and takes its share of the work; the first one writes.
+        In a `training.process_group` every process calls this and takes its share of the work; the first one writes.
         """
         plan, folder = self.plan(profile), self.folder(profile, seed)
         if not resume:

@@ -256,8 +256,8 @@ def fit(
 @contextmanager
 def process_group() -> Iterator[int]:
     """The rank among the processes that torchrun started, with their group set up; 0 where there is only this one."""
-    if "LOCAL_RANK" not in os.environ or dist.is_initialized():
-        yield dist.get_rank() if dist.is_initialized() else 0
+    if "LOCAL_RANK" not in os.environ:
+        yield 0
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

@@ -20,6 +20,7 @@ def root(tmp_path, monkeypatch):
     path = project(tmp_path / "a {clone} of it", **{"01_a": ["print(seed + 1)", FIGURE]})
     for module in (notebooks, graph, publishing):
         monkeypatch.setattr(module, "ROOT", path)
+    monkeypatch.setattr(publishing, "README", path / "README.md")
     return path
 
 
@@ -316,6 +317,19 @@ def test_the_check_names_a_notebook_and_its_fault(root):
     assert "01_a holds a cell of parameters injected" in fault()
     add_notebook(root, "01_a", ["1"], parameters=PARAMETERS.replace("retrain = False", ""))
     assert "01_a lacks the parameters retrain" in fault()
+
+
+def test_the_check_refuses_a_table_of_results_that_is_not_of_the_records(root):
+    publish(root)
+    readme = root / "README.md"
+    readme.write_text("Before\n<!-- results: from records -->\n| a number typed by hand |\n<!-- /results -->\nAfter\n")
+    with pytest.raises(RuntimeError, match=r"README\.md has a table of results"):
+        publishing.check()
+    text = publishing.with_results(readme.read_text())
+    assert "by hand" not in text and text.startswith("Before\n<!--") and text.endswith("-->\nAfter\n")
+    assert publishing.with_results(text) == text
+    readme.write_text(text)
+    publishing.check()
 
 
 def test_trained_runs_are_shipped_once_they_are_evaluated(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """fit: what each setting does, to the digit; what stops it, and what is left then."""
 
+import itertools
 import math
 
 import pytest
@@ -71,7 +72,7 @@ def test_the_loss_falls_on_real_digits(digits):
     training = quiet(
         small_iwae(),
         digits[:1500],
-        Settings(steps=150, batch_size=50, learning_rate=3e-3, average=0.9, validate_every=30),
+        Settings(steps=150, batch_size=50, learning_rate=5e-3, average=0.9, validate_every=30),
         validation=binarise(digits[1500:], torch.Generator().manual_seed(0)),
         transform=binarise,
         unit="nats",
@@ -80,7 +81,7 @@ def test_the_loss_falls_on_real_digits(digits):
     for key in ("train_nats", "validation_nats"):
         losses = [row[key] for row in training.history]
         assert losses == sorted(losses, reverse=True), key
-        assert losses[-1] < 165 < 185 < losses[0], "independent coins reach 206 nats"
+        assert losses[-1] < 165 < 185 < losses[0], losses
     assert not training.model.training and training.images_seen == 150 * 50 and training.steps == 150
 
 
@@ -109,7 +110,7 @@ def test_every_step_has_the_learning_rate_of_the_schedule(settings, rates):
     path, model = [], Slope()
     model.before = lambda step: path.append(model.weight.item())
     path.append(quiet(model, BLANK, settings).model.weight.item())
-    moves = [before - after for before, after in zip(path, path[1:], strict=False)]
+    moves = [before - after for before, after in itertools.pairwise(path)]
     assert moves == pytest.approx([0.1 * rate for rate in rates], abs=1e-12)
     assert [settings.learning_rate_at(step) for step in range(5)] == pytest.approx(moves)
 
@@ -221,11 +222,13 @@ def test_a_training_interrupted_anywhere_ends_like_one_left_alone(digits, tmp_pa
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_loss_that_is_not_finite_names_its_step(bad, value):
     """Losses are looked at in windows of 50 so that a GPU need not wait; the step named is still the first bad one."""
-    model = Slope()
-    model.before = lambda step: setattr(model, "slope", torch.tensor(float(value) if step >= bad else 0.0))
-    model.loss = lambda x, condition=None: Slope.loss(model, x) + model.slope
+
+    class Spoilt(Slope):
+        def loss(self, x, condition=None):
+            return super().loss(x) + (float(value) if self.step >= bad else 0)
+
     with pytest.raises(NonFiniteLoss, match=rf"the loss is {value} at step {bad}$"):
-        quiet(model, BLANK, Settings(steps=150, batch_size=4))
+        quiet(Spoilt(), BLANK, Settings(steps=150, batch_size=4))
 
 
 @pytest.mark.parametrize("bad", [2, 30])

@@ -11,6 +11,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINERY = ("__init__", "__main__", "cli", "graph", "notebooks", "publishing")
+SMALL = {
+    "runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
+    "devices": "def resolve(device):\n    return device\n",
+    "figures": "def results_markdown(records, anchors):\n    return ''\n",
+}
 PARAMETERS = 'profile = "reference"\nseed = 0\ndevice = "auto"\nfigures_dir = "../figures"\nretrain = False'
 FIGURE = """
 import base64, pathlib
@@ -29,10 +34,9 @@ def project(path: Path, **cells: list[str]) -> Path:
     shutil.copytree(ROOT / "site", path / "site", ignore=shutil.ignore_patterns("__pycache__"))
     for module in MACHINERY:
         shutil.copy(ROOT / "pixellib" / f"{module}.py", path / "pixellib")
-    (path / "pixellib" / "runs.py").write_text(
-        'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n'
-    )
-    (path / "pixellib" / "devices.py").write_text("def resolve(device):\n    return device\n")
+    for module, source in SMALL.items():
+        (path / "pixellib" / f"{module}.py").write_text(source)
+    (path / "README.md").write_text("No table of results here.\n")
     for name, sources in cells.items():
         add_notebook(path, name, sources)
     return path

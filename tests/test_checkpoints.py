@@ -1,0 +1,238 @@
+"""Checkpoints appear whole or not at all, and whatever is wrong with one is said in one line that names it."""
+
+import json
+import pickle
+import struct
+import threading
+import zipfile
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pixellib import checkpoints
+from pixellib.checkpoints import CheckpointError
+from pixellib.models import IWAE
+
+TENSORS = {
+    "weight": torch.linspace(-2, 2, 24).view(4, 6),
+    "half": torch.tensor([0.1, 65504.0], dtype=torch.float16),
+    "brain": torch.tensor([[3.0]], dtype=torch.bfloat16),
+    "count": torch.tensor(2**40),
+    "mask": torch.tensor([True, False]),
+    "none": torch.empty(0, 3),
+}
+HEADER = {"name": "a-run", "options": {"num_latents": [50], "π": None}, "loss": 0.1, "history": [{"step": 1}]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return checkpoints.save(tmp_path / "deep" / "er" / "a.safetensors", TENSORS, HEADER)
+
+
+def one_line(error) -> str:
+    """Its message, which has to be fit for a terminal."""
+    message = str(error.value)
+    assert "\n" not in message and len(message) < 400, message
+    return message
+
+
+def test_tensors_and_header_come_back_as_they_were(path):
+    tensors, header = checkpoints.load(path)
+    assert header == HEADER
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor), name
+
+
+def test_any_safetensors_reader_reads_it_and_saving_again_gives_the_same_bytes(path, tmp_path):
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    layout = json.loads(raw[8 : 8 + length])
+    assert layout["weight"]["shape"] == [4, 6] and json.loads(layout["__metadata__"]["pixellib"])["name"] == "a-run"
+    tensors, header = checkpoints.load(path)
+    assert checkpoints.save(tmp_path / "b.safetensors", tensors, header).read_bytes() == raw
+
+
+def test_half_precision_halves_what_floats_and_nothing_else(tmp_path):
+    path = checkpoints.save(tmp_path / "half", TENSORS, {}, dtype=torch.float16)
+    tensors, _ = checkpoints.load(path)
+    assert {name: t.dtype for name, t in tensors.items() if t.dtype != torch.float16} == {
+        "count": torch.int64,
+        "mask": torch.bool,
+    }
+    again, _ = checkpoints.load(checkpoints.save(tmp_path / "again", tensors, {}, dtype=torch.float16))
+    assert all(torch.equal(again[name], tensors[name]) for name in tensors), "a second rounding changes nothing"
+
+
+def test_a_model_restored_from_half_precision_keeps_its_own_dtype(tmp_path):
+    """What is evaluated is what is stored: weights rounded to half, computed with in float32."""
+    model = IWAE((1, 4, 4), (2,), (3,))
+    path = checkpoints.save(tmp_path / "m", model.state_dict(), {}, dtype=torch.float16)
+    checkpoints.restore(model, checkpoints.load(path)[0], path)
+    for p in model.parameters():
+        assert p.dtype == torch.float32 and torch.equal(p, p.half().float())
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint .*none\.safetensors"):
+        checkpoints.load(tmp_path / "none.safetensors")
+    assert checkpoints.load_resume(tmp_path / "none.pt") is None
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_no_altered_byte_goes_unseen(path, where, flip):
+    """Every byte of the file is covered: lengths, names, header and contents."""
+    raw = bytearray(path.read_bytes())
+    raw[int(where * len(raw))] ^= flip
+    altered = path.with_name("altered.safetensors")
+    altered.write_bytes(raw)
+    with pytest.raises(CheckpointError, match=r"checkpoint .*altered\.safetensors (was altered|is truncated)"):
+        checkpoints.load(altered)
+
+
+def test_no_truncated_file_is_read(path):
+    raw, cut = path.read_bytes(), path.with_name("cut.safetensors")
+    for length in range(0, len(raw), 7):
+        cut.write_bytes(raw[:length])
+        with pytest.raises(CheckpointError, match=r"cut\.safetensors is truncated or not one of ours") as error:
+            checkpoints.load(cut)
+        one_line(error)
+
+
+def test_foreign_files_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "foreign"
+    for write in (
+        lambda: save_file(TENSORS, path),  # no header of ours
+        lambda: save_file(TENSORS, path, {"pixellib": "not json"}),
+        lambda: save_file(TENSORS, path, {"pixellib": "{}"}),
+        lambda: torch.save(TENSORS, path),
+        lambda: path.write_text("<!doctype html><title>404</title>"),
+    ):
+        write()
+        with pytest.raises(CheckpointError, match="foreign is truncated or not one of ours") as error:
+            checkpoints.load(path)
+        one_line(error)
+
+
+def test_tensors_that_do_not_fit_the_model_are_listed(tmp_path):
+    small, large = IWAE((1, 4, 4), (2,), (3,)), IWAE((1, 4, 4), (2, 2), (5, 3))
+    before = {name: t.clone() for name, t in large.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint here does not fit the model: decoders\.0\.0\.bias is"
+    ) as error:
+        checkpoints.restore(large, small.state_dict(), "here")
+    assert "(3,), expected (5,)" in one_line(error)
+    with pytest.raises(CheckpointError, match="does not fit the model: missing centre; missing decoders"):
+        checkpoints.restore(small, {}, "here")
+    assert all(torch.equal(t, before[name]) for name, t in large.state_dict().items()), "nothing was half restored"
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = checkpoints.write_json(tmp_path / "a.json", {"old": True})
+
+    def fail(temporary):
+        temporary.write_text("half of it")
+        raise error
+
+    with pytest.raises(type(error)):
+        checkpoints.write_atomically(path, fail)
+    with pytest.raises(ValueError, match="JSON"):
+        checkpoints.write_json(path, {"loss": float("nan")})
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"] and json.loads(path.read_text()) == {"old": True}
+
+
+def test_a_reader_never_sees_a_file_half_written(tmp_path):
+    """A thread writes without pause what another one reads: each reading is one of the versions, whole."""
+    path, stop = tmp_path / "a.safetensors", threading.Event()
+    versions = [{"weight": torch.full((2000,), float(i))} for i in range(2)]
+    checkpoints.save(path, versions[0], {"version": 0})
+
+    def write():
+        i = 0
+        while not stop.is_set():
+            i = 1 - i
+            checkpoints.save(path, versions[i], {"version": i})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = set()
+        for _ in range(100):
+            tensors, header = checkpoints.load(path)
+            assert torch.equal(tensors["weight"], versions[header["version"]]["weight"])
+            seen.add(header["version"])
+    finally:
+        stop.set()
+        writer.join()
+    assert len(seen) == 2
+
+
+STATE = {
+    "identity": {"seed": 0},
+    "step": 7,
+    "model": {"w": torch.randn(300)},
+    "optimiser": {"state": {0: torch.ones(3)}},
+}
+
+
+def test_a_resume_state_comes_back_as_it_was(tmp_path):
+    state = checkpoints.load_resume(checkpoints.save_resume(tmp_path / "resume.pt", STATE))
+    assert state["identity"] == {"seed": 0} and state["step"] == 7
+    assert torch.equal(state["model"]["w"], STATE["model"]["w"]) and 0 in state["optimiser"]["state"]
+
+
+def test_a_broken_resume_state_is_refused_by_name(tmp_path):
+    """A training must not go on from weights of which a bit has changed; torch.load alone would not notice."""
+    path = checkpoints.save_resume(tmp_path / "resume.pt", STATE)
+    raw = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        data = next(info for info in archive.infolist() if info.filename.endswith("data/0"))
+    inside = raw.index(STATE["model"]["w"].numpy().tobytes()) + data.file_size // 2
+    flipped = raw[:inside] + bytes([raw[inside] ^ 1]) + raw[inside + 1 :]
+    for broken in (flipped, raw[: len(raw) // 2], raw[:-1], b"", b"foreign"):
+        path.write_bytes(broken)
+        with pytest.raises(
+            CheckpointError, match=r"cannot resume from .*resume\.pt: it is truncated, altered"
+        ) as error:
+            checkpoints.load_resume(path)
+        assert "delete it to start afresh" in one_line(error)
+
+
+class Trap:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self):
+        return (exec, ("import builtins; builtins.sprung = True",))
+
+
+def test_nothing_is_ever_unpickled(tmp_path):
+    """Neither a pickle nor a torch file with one inside runs any code, under either name."""
+    import builtins
+
+    path = tmp_path / "evil"
+    for write in (
+        lambda: torch.save({**STATE, "history": Trap()}, path),
+        lambda: torch.save({**STATE, "history": Trap()}, path, _use_new_zipfile_serialization=False),
+        lambda: path.write_bytes(pickle.dumps({**STATE, "history": Trap()})),
+    ):
+        write()
+        for load in (checkpoints.load, checkpoints.load_resume):
+            with pytest.raises(CheckpointError):
+                load(path)
+    assert not hasattr(builtins, "sprung")
+    pickle.loads(path.read_bytes())  # the trap does work
+    assert builtins.sprung
+    del builtins.sprung
+
+
+def test_a_torch_file_that_is_no_training_is_refused(tmp_path):
+    for content in ({"weights": torch.ones(2)}, torch.ones(2), [1, 2]):
+        torch.save(content, tmp_path / "resume.pt")
+        with pytest.raises(CheckpointError, match="not one of ours"):
+            checkpoints.load_resume(tmp_path / "resume.pt")

@@ -1,0 +1,152 @@
+"""An estimate counts every image once, combines samples exactly, and states its own uncertainty."""
+
+import math
+
+import pytest
+import torch
+
+from pixellib.data import binarise
+from pixellib.evaluation import bits_per_dim, evaluate, m_sample_bound
+from pixellib.models import IWAE, ImageModel
+
+
+class Given(ImageModel):
+    """log p(x) is read off the image itself: its first two pixels, high byte and low byte."""
+
+    kind = "exact"
+
+    def log_prob(self, x, condition=None):
+        number = -(256.0 * x[:, 0, 0, 0].double() + x[:, 0, 0, 1].double())
+        return number if condition is None else number - condition
+
+
+class Weighed(ImageModel):
+    """Hands out the columns of a given table of log-weights (M, N) in order; the image says which column is its own."""
+
+    kind = "lower bound"
+
+    def __init__(self, table):
+        super().__init__()
+        self.table, self.used, self.chunks = table, {}, []
+
+    def log_weights(self, x, num_samples, generator=None):
+        columns = x[:, 0, 0, 0].long()
+        first = self.used.get(int(columns[0]), 0)
+        self.used |= {int(column): first + num_samples for column in columns}
+        self.chunks.append(num_samples * len(x))
+        return self.table[first : first + num_samples, columns]
+
+
+def numbered(num_images):
+    """Images (N, 1, 2, 2) that carry their number in two bytes."""
+    number = torch.arange(num_images)
+    images = torch.zeros(num_images, 1, 2, 2, dtype=torch.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = number // 256, number % 256
+    return images
+
+
+@pytest.mark.parametrize("num_images", [1, 99, 100, 101, 357])
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_every_image_counts_once_in_its_own_place(num_images, batch_size):
+    """Also those of a last batch that is not full."""
+    estimate = evaluate(Given(), numbered(num_images), batch_size=batch_size, device="cpu")
+    assert estimate.per_image.dtype == torch.float64
+    assert estimate.per_image.tolist() == [-float(i) for i in range(num_images)]
+    assert estimate.log_likelihood == -(num_images - 1) / 2
+    assert estimate.num_images == num_images and estimate.kind == "exact" and estimate.num_samples is None
+
+
+def test_the_standard_error_is_that_of_the_mean():
+    values = torch.arange(50, dtype=torch.float64)
+    estimate = evaluate(Given(), numbered(50), device="cpu")
+    by_hand = math.sqrt(((values - values.mean()) ** 2).sum() / 49 / 50)
+    assert estimate.standard_error == pytest.approx(by_hand)
+    assert math.isnan(evaluate(Given(), numbered(1), device="cpu").standard_error)
+
+
+def test_bits_per_dimension():
+    """A uniform distribution over 256 values costs 8 bits a sub-pixel, whatever the size."""
+    for shape in ((1, 28, 28), (3, 32, 32)):
+        assert bits_per_dim(math.prod(shape) * math.log(256), shape) == pytest.approx(8)
+    estimate = evaluate(Given(), numbered(3), device="cpu")
+    assert estimate.bits_per_dim == pytest.approx(1 / (4 * math.log(2)))
+    assert estimate.as_record("test") == {
+        "split": "test",
+        "kind": "exact",
+        "num_samples": None,
+        "num_images": 3,
+        "log_likelihood": -1.0,
+        "standard_error": round(1 / math.sqrt(3), 4),
+        "bits_per_dim": round(1 / (4 * math.log(2)), 5),
+    }
+
+
+def test_labels_go_with_their_images():
+    estimate = evaluate(Given(), numbered(25), labels=1000 * torch.arange(25), batch_size=4, device="cpu")
+    assert estimate.per_image.tolist() == [-1001.0 * i for i in range(25)]
+
+
+@pytest.mark.parametrize("num_samples", [1, 6, 7, 8, 50])
+@pytest.mark.parametrize("max_rows", [1, 20, 1000])
+def test_chunks_of_samples_are_combined_exactly(num_samples, max_rows):
+    """log 1/M sum w over all M, in whatever pieces they come, even where exp() of a log-weight is 0 or infinite."""
+    table = 30 * torch.randn((num_samples, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    table = table + torch.tensor([-2000.0, 0.0, 2000.0])
+    model = Weighed(table)
+    x = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    bound = m_sample_bound(model, x, num_samples, max_rows=max_rows)
+    torch.testing.assert_close(bound, table.logsumexp(0) - math.log(num_samples))
+    assert sum(model.chunks) == 3 * num_samples and max(model.chunks) <= max(3, max_rows)
+
+
+def test_the_bound_of_a_whole_set_is_that_of_its_weights():
+    """5 samples of 23 images, in batches of 4: each image meets its own column, each weight is used once."""
+    table = torch.randn((5, 23), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    images = torch.arange(23, dtype=torch.uint8).view(23, 1, 1, 1).expand(23, 1, 2, 2)
+    estimate = evaluate(Weighed(table), images, num_samples=5, batch_size=4, device="cpu")
+    torch.testing.assert_close(estimate.per_image, table.logsumexp(0) - math.log(5))
+    assert estimate.num_samples == 5 and estimate.kind == "lower bound"
+
+
+@pytest.fixture(scope="module")
+def iwae(digits):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = IWAE(num_latents=(4,), num_hidden=(16,), num_samples=3)
+    model.initialise(digits)
+    return model.eval()
+
+
+def test_how_memory_cuts_the_samples_does_not_move_the_bound(iwae, digits):
+    """Other chunks draw other noise; over images the bounds agree within their standard error."""
+    x = binarise(digits[:200], torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        small, large = (
+            m_sample_bound(iwae, x, 64, torch.Generator().manual_seed(0), max_rows=rows) for rows in (300, 100_000)
+        )
+    difference = small - large
+    assert not torch.equal(small, large)
+    assert abs(difference.mean()) < 4 * difference.std() / math.sqrt(len(x))
+
+
+def test_an_evaluation_repeats_and_leaves_model_and_generator_as_they_were(iwae, digits):
+    x, before = digits[:70], torch.get_rng_state()
+    for num_samples in (None, 7):
+        first, again, other = (
+            evaluate(
+                iwae.train(), x, num_samples=num_samples, transform=binarise, seed=seed, batch_size=30, device="cpu"
+            )
+            for seed in (0, 0, 1)
+        )
+        assert torch.equal(first.per_image, again.per_image)
+        assert not torch.equal(first.per_image, other.per_image)
+        assert first.num_samples == (num_samples or 3), "the M of the bound that was trained, unless asked otherwise"
+    assert iwae.training and all(p.requires_grad and p.grad is None for p in iwae.parameters())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_nothing_to_evaluate_is_refused(iwae, digits):
+    with pytest.raises(ValueError, match="there are no images to evaluate"):
+        evaluate(iwae, digits[:0], device="cpu")
+    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
+        evaluate(iwae, binarise(digits[:2]), num_samples=0, device="cpu")
