@@ -42,4 +42,5 @@ def hardware(device: torch.device) -> str:
     """A line for records: what computed this."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {threads} thread{'s' * (threads > 1)}"

@@ -106,8 +106,8 @@ def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[flo
     """The text of `results_table`."""
     anchors = anchors or {}
     lines = [
-        "| run | model | test NLL (nats) | what it is | published | parameters | images seen | minutes |",
-        "|---|---|---:|---|---|---:|---:|---:|",
+        "| run | model | test NLL (nats) | what it is | published | parameters | images seen | training |",
+        "|---|---|---:|---|---|---:|---:|---|",
     ]
     for record in records:
         test = [row for row in record["results"] if row["split"] == "test"][-1]
@@ -116,7 +116,7 @@ def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[flo
         lines.append(
             f"| `{record['name']}` | {record['title']} | {-test['log_likelihood']:.2f} ± {test['standard_error']:.2f} "
             f"| {what}, {test['num_images']:,} images | {published} | {record['num_parameters']:,} "
-            f"| {record['images_seen'] / 1e6:.1f} M | {record['training_minutes']:.0f} |"
+            f"| {record['images_seen'] / 1e6:.1f} M | {record['training_minutes']:.0f} min, {record['hardware']} |"
         )
     return "\n".join(lines)
 

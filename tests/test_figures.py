@@ -82,9 +82,18 @@ def test_the_table_of_results_says_what_each_number_is():
         "num_parameters": 1234,
         "images_seen": 2_500_000,
         "training_minutes": 61.4,
+        "hardware": "an abacus",
         "results": [estimate("validation", -1.0, 5), estimate("test", -2.0, 5), estimate("test", -3.456, 5000)],
     }
     row = figures.results_markdown([record], {"some-run": (3.21, "somebody 1999")}).splitlines()[-1]
-    for text in ("3.46 ± 0.30", "lower bound, M = 5,000", "10,000 images", "3.21 (somebody 1999)", "1,234", "2.5 M"):
+    for text in (
+        "3.46 ± 0.30",
+        "lower bound, M = 5,000",
+        "10,000 images",
+        "3.21 (somebody 1999)",
+        "1,234",
+        "2.5 M",
+        "61 min, an abacus",
+    ):
         assert text in row
     assert "somebody" not in figures.results_markdown([record]).splitlines()[-1]
