@@ -262,7 +262,7 @@ _RUNS = {
         _iwae(1, steps=160_000, batch_size=128, anchor=86.76),
         _iwae(5, steps=110_000, batch_size=64, anchor=85.54),
         _iwae(50, steps=180_000, batch_size=32, anchor=84.78),
-        _iwae(50, steps=40_000, batch_size=32, anchor=82.90, layers=2),
+        _iwae(50, steps=150_000, batch_size=32, anchor=82.90, layers=2),
     )
 }
 

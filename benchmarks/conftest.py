@@ -1,0 +1,99 @@
+"""`make bench`: how fast we are, as ratios against plain references written in the benchmarks themselves.
+
+Ours and the reference take turns in one process; medians are reported, beside what this machine's processor does in
+matrix products. Nothing is asserted of a time. The table is printed at the end and recorded in build/bench/bench.json.
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixellib import checkpoints, devices
+
+RECORD = Path(__file__).resolve().parents[1] / "build" / "bench" / "bench.json"
+CPU = torch.device("cpu")
+ROWS = pytest.StashKey[list[dict]]()
+
+
+def pytest_configure(config):
+    config.stash[ROWS] = []
+    config.option.benchmark_quiet = True  # the table below says it in the terms of the series
+
+
+def seconds(work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def matmul_gflops(dtype: torch.dtype, size: int = 2048, rounds: int = 9) -> float:
+    """GFLOP/s of a square matrix product: what a network on this machine could reach at best."""
+    a, b = torch.randn(2, size, size).to(dtype)
+    taken = [seconds(lambda: a @ b) for _ in range(rounds)]
+    return 2e-9 * size**3 / statistics.median(taken[2:])
+
+
+@pytest.fixture(scope="session")
+def machine() -> dict:
+    speeds = {"fp32": matmul_gflops(torch.float32)}
+    if devices.has_bf16(CPU):
+        speeds["bf16"] = matmul_gflops(torch.bfloat16)
+    return {
+        "hardware": devices.hardware(CPU),
+        "torch": torch.__version__,
+        "matmul_gflops": {k: round(v) for k, v in speeds.items()},
+    }
+
+
+@pytest.fixture
+def compare(benchmark, machine, pytestconfig):
+    def compare(name, ours, reference, *, times=1.0, flops=None, ask="", rounds=9, warm_up=2) -> dict:
+        """Time ours against the reference and return the row of the record, to which more may be added.
+
+        times: how many calls the row stands for. flops: of the matrix products in one call. ask: of speed.
+        """
+        plain = []
+        benchmark.pedantic(
+            ours, setup=lambda: plain.append(seconds(reference)), rounds=rounds, warmup_rounds=warm_up
+        )  # setup runs before every round, so the two alternate
+        one, other = benchmark.stats.stats.median, statistics.median(plain[warm_up:])
+        row = {
+            "name": name,
+            "seconds": times * one,
+            "reference_seconds": times * other,
+            "ratio": other / one,
+            "ask": ask,
+        }
+        if flops:
+            row["gflops"] = flops / one / 1e9
+            row["share_of_matmul"] = row["gflops"] / max(machine["matmul_gflops"].values())
+        pytestconfig.stash[ROWS].append({"machine": machine, **row})
+        return pytestconfig.stash[ROWS][-1]
+
+    return compare
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = [dict(row) for row in config.stash[ROWS]]
+    if not rows:
+        return
+    machine = [row.pop("machine") for row in rows][0]
+    rows = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    checkpoints.write_json(RECORD, {**machine, "rows": rows})
+    say = terminalreporter.write_line
+    speeds = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in machine["matmul_gflops"].items())
+    say("")
+    say(f"{machine['hardware']}, torch {machine['torch']}; matrix products of 2048 x 2048: {speeds}")
+    say(f"{'':<58} {'ours':>9} {'reference':>10} {'ratio':>6} {'of matmul':>9}  ask")
+    for row in rows:
+        share = f"{row['share_of_matmul']:.0%}" if "share_of_matmul" in row else ""
+        say(
+            f"{row['name']:<58} {row['seconds']:>7.4g} s {row['reference_seconds']:>8.4g} s"
+            f" {row['ratio']:>5.1f}x {share:>9}  {row['ask']}"
+        )
+        if "note" in row:
+            say(f"    {row['note']}")
+    say(f"recorded in {RECORD}")
