@@ -29,6 +29,10 @@ def seconds(work) -> float:
     return time.perf_counter() - started
 
 
+def human(duration: float) -> str:
+    return f"{duration:.3g} s" if duration >= 0.1 else f"{1000 * duration:.3g} ms"
+
+
 def matmul_gflops(dtype: torch.dtype, size: int = 2048, rounds: int = 9) -> float:
     """GFLOP/s of a square matrix product: what a network on this machine could reach at best."""
     a, b = torch.randn(2, size, size).to(dtype)
@@ -50,7 +54,7 @@ def machine() -> dict:
 
 @pytest.fixture
 def compare(benchmark, machine, pytestconfig):
-    def compare(name, ours, reference, *, times=1.0, flops=None, ask="", rounds=9, warm_up=2) -> dict:
+    def compare(name, ours, reference, *, times=1.0, flops=None, ask="", rounds=7, warm_up=2) -> dict:
         """Time ours against the reference and return the row of the record, to which more may be added.
 
         times: how many calls the row stands for. flops: of the matrix products in one call. ask: of speed.
@@ -77,10 +81,11 @@ def compare(benchmark, machine, pytestconfig):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    rows = [dict(row) for row in config.stash[ROWS]]
+    rows = config.stash[ROWS]
     if not rows:
         return
-    machine = [row.pop("machine") for row in rows][0]
+    machine = rows[0]["machine"]
+    rows = [{key: value for key, value in row.items() if key != "machine"} for row in rows]
     rows = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
     checkpoints.write_json(RECORD, {**machine, "rows": rows})
     say = terminalreporter.write_line
@@ -91,7 +96,7 @@ def pytest_terminal_summary(terminalreporter, config):
     for row in rows:
         share = f"{row['share_of_matmul']:.0%}" if "share_of_matmul" in row else ""
         say(
-            f"{row['name']:<58} {row['seconds']:>7.4g} s {row['reference_seconds']:>8.4g} s"
+            f"{row['name']:<58} {human(row['seconds']):>9} {human(row['reference_seconds']):>10}"
             f" {row['ratio']:>5.1f}x {share:>9}  {row['ask']}"
         )
         if "note" in row:

@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; what a user can cause is one line and exit code 1 (PIXELLIB_TRACEBACK=1: traceback)."""
     try:
         app(args=arguments, prog_name="pixellib")
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
         if os.environ.get("PIXELLIB_TRACEBACK"):
             raise
         if isinstance(error, OSError) and error.strerror:

@@ -28,9 +28,7 @@ PARTS = {
 
 
 def sums_of(parts):
-    return {
-        part: tuple(hashlib.sha256(a.tobytes()).hexdigest() for a in arrays) for part, arrays in parts.items()
-    }
+    return {part: tuple(hashlib.sha256(a.tobytes()).hexdigest() for a in arrays) for part, arrays in parts.items()}
 
 
 class Source:

@@ -122,9 +122,7 @@ def test_folders_that_do_not_fit_are_named(root):
         load("imagenet64", "test", root=root / "train")
     for path in (root / "valid/any name").iterdir():
         path.unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"any name holds no images; expected .png, .jpg or .jpeg files"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"any name holds no images; expected .png, .jpg or .jpeg files"):
         load("imagenet64", "test", root=root)
     (root / "valid/another").mkdir()
     with pytest.raises(ValueError, match=r"valid has 2 sub-folders; expected one"):

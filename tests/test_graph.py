@@ -132,7 +132,7 @@ def kill(pids):
             os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(condition, what, seconds=240):
+def wait_for(condition, what, seconds=600):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -199,7 +199,7 @@ def test_a_build_whose_heads_alone_were_killed_is_continued(root, half_way):
     (root / "go").touch()
     rest = again.stdout.read()
     again.stdout.close()
-    assert again.wait(timeout=120) == 0, rest
+    assert again.wait(timeout=600) == 0, rest
     assert not any(alive(pid) for pid in orphans)
     assert (root / "figures" / "02_b_dot.png").exists()
     assert executed(pixellib(root, "figures", "--jobs", "1")) == set()
@@ -209,8 +209,8 @@ def test_a_build_whose_heads_alone_were_killed_is_continued(root, half_way):
 def test_interrupting_a_build_leaves_nothing_running_and_the_next_goes_on(root, half_way):
     tree = descendants(half_way.pid)
     os.killpg(half_way.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
-    assert half_way.wait(timeout=120) != 0
-    wait_for(lambda: not any(alive(pid) for pid in tree), "all of the build to end", 30)
+    assert half_way.wait(timeout=600) != 0
+    wait_for(lambda: not any(alive(pid) for pid in tree), "all of the build to end", 120)
     (root / "go").touch()
     assert executed(pixellib(root, "figures", "--jobs", "1")) == {"02_b"}
 
@@ -221,7 +221,7 @@ def test_a_second_build_says_that_it_waits(root):
         assert second.stderr.readline() == "another build is at work in this checkout; waiting for it to end\n"
         time.sleep(1)
         assert second.poll() is None
-    _, messages = second.communicate(timeout=240)
+    _, messages = second.communicate(timeout=600)
     assert second.returncode == 0, messages
 
 

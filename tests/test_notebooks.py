@@ -140,7 +140,7 @@ def test_two_runs_of_one_notebook_do_not_mix(root):
         assert "another process is running this notebook" in second.stderr.readline()
         time.sleep(1)
         assert second.poll() is None
-    assert second.wait(timeout=120) == 0
+    assert second.wait(timeout=600) == 0
     second.stderr.close()
 
 

@@ -192,7 +192,9 @@ def test_a_checkpoint_of_another_run_or_other_options_is_refused(tiny):
         match=r"tiny\.safetensors does not fit run tiny \(reference\): its options is .*\[3\].*, not .*\[4\]",
     ):
         tiny.load(path, "reference")
-    with pytest.raises(checkpoints.CheckpointError, match=r"does not fit run iwae-k1 .*: its name is tiny, not iwae-k1"):
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"does not fit run iwae-k1 .*: its name is tiny, not iwae-k1"
+    ):
         runs.get("iwae-k1").load(path)
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         tiny.load(path.with_name("none"))

@@ -160,6 +160,28 @@ def test_each_epoch_sees_every_image_once_in_a_new_order_with_its_label():
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
+def test_every_step_has_noise_of_its_own_that_a_resumed_training_draws_again(tmp_path):
+    """What models and transforms draw from the global generator is a function of seed and step alone."""
+
+    def train(folder, drawn, seed=0, stop_at=None):
+        def draw(x, generator):
+            drawn.append(torch.rand(()).item())
+            if len(drawn) == stop_at:
+                raise KeyboardInterrupt
+            return x
+
+        quiet(Slope(), BLANK, Settings(steps=8, batch_size=4), transform=draw, seed=seed, folder=folder, save_every=0)
+
+    alone, other, resumed = [], [], []
+    train(tmp_path / "alone", alone)
+    train(tmp_path / "other", other, seed=1)
+    assert len({*alone, *other}) == 16
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, resumed, stop_at=5)
+    train(tmp_path, resumed)
+    assert resumed == [*alone[:5], *alone[4:]]
+
+
 def test_initialisation_sees_the_images_once_and_not_again_on_resume(tmp_path):
     calls = []
 

@@ -63,4 +63,4 @@ def command(path: Path, *arguments: str) -> dict:
 def pixellib(path: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Call `pixellib` in a project and wait; `.stdout` holds all it printed."""
     options = command(path, *arguments)
-    return subprocess.run(**options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+    return subprocess.run(**options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200, check=False)
