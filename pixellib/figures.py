@@ -121,6 +121,23 @@ def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[flo
     return "\n".join(lines)
 
 
+def speed_markdown(benchmark: Mapping) -> str:
+    """The record that `make bench` writes, as a Markdown table."""
+    speeds = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in benchmark["matmul_gflops"].items())
+    lines = [
+        f"{benchmark['hardware']}, torch {benchmark['torch']}; products of 2048 x 2048 matrices run at {speeds}.\n",
+        "| work | ours | plain reference | ratio | share of matmul speed | ask |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for row in benchmark["rows"]:
+        share = f"{row['share_of_matmul']:.0%}" if "share_of_matmul" in row else "–"
+        lines.append(
+            f"| {row['name']} | {row['seconds']:.3g} s | {row['reference_seconds']:.3g} s | {row['ratio']:.1f} "
+            f"| {share} | {row['ask'] or '–'} |"
+        )
+    return "\n".join(lines)
+
+
 def _tile(images: Tensor, columns: int, gap: int = _GAP) -> np.ndarray:
     """uint8 (N, C, H, W) -> (rows, width) or (rows, width, 3), white between images and where there are none."""
     pixels = images.cpu().permute(0, 2, 3, 1).numpy()

@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from pixellib import graph, notebooks, runs
 from pixellib.notebooks import INJECTED, ROOT
 
+BENCHMARK = "build/bench/bench.json"  # written by `make bench`
 README = ROOT / "README.md"
 PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")
 METADATA = {
@@ -83,8 +84,12 @@ def publish(jobs: int | None = None) -> list[str]:
 
 
 def ship_runs() -> None:
-    """Copy the checkpoints and evaluated records of finished reference runs to where they are committed."""
-    for run in map(runs.get, runs.names()):
+    """Copy checkpoints and records of finished, evaluated reference runs, and the benchmark's, to where they belong."""
+    benchmark = ROOT / BENCHMARK
+    if benchmark.exists():
+        notebooks.replace(runs.RESULTS / benchmark.name, benchmark.read_bytes())
+    for name in runs.names():
+        run = runs.get(name)
         trained = run.folder("reference") / f"{run.name}.json"
         if not trained.exists() or not json.loads(trained.read_text(encoding="utf-8"))["results"]:
             continue
@@ -95,15 +100,26 @@ def ship_runs() -> None:
 
 
 def with_results(text: str) -> str:
-    """A text with the table between its `results` comments made anew from the shipped records."""
+    """A text whose tables between `<!-- results ... -->` or `<!-- speed ... -->` comments are made from the records."""
+    for name, table in {"results": _results, "speed": _speed}.items():
+        place = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
+        if place.search(text):
+            text = place.sub(rf"\g<1>\n{table()}\n\n\g<2>", text)
+    return text
+
+
+def _results() -> str:
     from pixellib.figures import results_markdown  # matplotlib takes a second, and only this needs it
 
     records = [runs.record(name) for name in runs.names() if (runs.RESULTS / f"{name}.json").exists()]
-    anchors = {name: run.anchor for name in runs.names() if (run := runs.get(name)).anchor}
-    table = results_markdown(records, anchors)
-    return re.sub(
-        r"(<!-- results: .*? -->\n).*?(<!-- /results -->)", rf"\g<1>\n{table}\n\n\g<2>", text, flags=re.DOTALL
-    )
+    return results_markdown(records, {name: run.anchor for name in runs.names() if (run := runs.get(name)).anchor})
+
+
+def _speed() -> str:
+    from pixellib.figures import speed_markdown
+
+    record = runs.RESULTS / "bench.json"
+    return speed_markdown(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else ""
 
 
 def _executed(name: str) -> Path:
