@@ -2,9 +2,11 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import ipywidgets
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,14 +62,22 @@ def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER
     """
     if not alt.strip():
         raise ValueError(f"figure {name} needs an alternative text")
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Software": None})
-    plt.close(fig)
-    png = buffer.getvalue()
+    png = _png(fig)
     write_atomically(Path(folder) / f"{name}.png", lambda temporary: temporary.write_bytes(png))
     if get_ipython() is not None:
         data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
         display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def slider(draw: Callable[[Any], Figure], name: str, options: Sequence, value: Any) -> ipywidgets.Widget:
+    """A slider over options, and below it the figure draw(option); for readers in JupyterLab.
+
+    The figure is sent as an image. An output widget, as `ipywidgets.interact` uses, can stall a headless run.
+    """
+    chooser = ipywidgets.SelectionSlider(options=options, value=value, description=name)
+    picture = ipywidgets.Image(value=_png(draw(value)), format="png")
+    chooser.observe(lambda change: setattr(picture, "value", _png(draw(change["new"]))), "value")
+    return ipywidgets.VBox([chooser, picture])
 
 
 def show_images(ax: Axes, images: Tensor, *, columns: int, rows: Sequence[str] = (), title: str = "") -> None:
@@ -136,6 +146,14 @@ def speed_markdown(benchmark: Mapping) -> str:
             f"| {share} | {row['ask'] or '–'} |"
         )
     return "\n".join(lines)
+
+
+def _png(fig: Figure) -> bytes:
+    """The figure as PNG; closes it, or a notebook would show it a second time."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(fig)
+    return buffer.getvalue()
 
 
 def _tile(images: Tensor, columns: int, gap: int = _GAP) -> np.ndarray:

@@ -71,6 +71,20 @@ def test_rows_are_labelled_at_their_own_height():
     plt.close(fig)
 
 
+def test_a_slider_draws_the_figure_of_its_value():
+    drawn = []
+
+    def draw(value):
+        drawn.append(value)
+        return _figure()
+
+    chooser, picture = figures.slider(draw, "M", options=[1, 2, 5], value=2).children
+    assert drawn == [2] and bytes(picture.value).startswith(b"\x89PNG")
+    chooser.value = 5
+    assert drawn == [2, 5]
+    assert not plt.get_fignums()
+
+
 def test_the_table_of_results_says_what_each_number_is():
     def estimate(split, log_likelihood, num_samples):
         row = {"split": split, "kind": "lower bound", "num_samples": num_samples, "num_images": 10_000}

@@ -259,6 +259,26 @@ def test_a_published_notebook_is_its_source_with_outputs_and_nothing_else(root):
     publishing.check()
 
 
+@pytest.mark.parametrize("meanwhile", ["a notebook fails", "a source changes"])
+def test_publishing_is_all_or_nothing(root, monkeypatch, meanwhile):
+    """Of several notebooks none is published when one fails, or when code changes while they run."""
+    add_notebook(root, "02_b", ["print(2)"])
+    before = {file: file.read_bytes() for file in (root / "notebooks").glob("*.ipynb")}
+
+    def build(profile, jobs):
+        for name in notebooks.names():
+            notebooks.execute(name)
+        if meanwhile == "a notebook fails":
+            raise RuntimeError("the reference build is not complete")
+        (root / "pixellib" / "extra.py").write_text("changed = True")
+
+    monkeypatch.setattr(graph, "build", build)
+    monkeypatch.setattr(publishing, "ship_runs", lambda: None)
+    with pytest.raises(RuntimeError, match=r"not complete|sources changed while the notebooks ran"):
+        publishing.publish()
+    assert {file: file.read_bytes() for file in (root / "notebooks").glob("*.ipynb")} == before
+
+
 def test_a_path_of_the_machine_is_not_published(root, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     add_notebook(root, "01_a", ["print('/home/somebody/thing')"])

@@ -10,8 +10,9 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
-MACHINERY = ("__init__", "__main__", "cli", "graph", "notebooks", "publishing")
+MACHINERY = ("__init__", "__main__", "cli", "graph", "notebooks", "publishing", "data/cache")
 SMALL = {
+    "data/__init__": "",
     "runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
     "devices": "def resolve(device):\n    return device\n",
     "figures": "def results_markdown(records, anchors):\n    return ''\n",
@@ -28,12 +29,12 @@ display(Image(base64.b64decode(dot)), metadata={{"image/png": {{"alt": 'One "dot
 
 def project(path: Path, **cells: list[str]) -> Path:
     """A project with one notebook per keyword, of a title, a parameters cell, and the given code cells."""
-    for folder in ("pixellib", "notebooks", "figures/results"):
+    for folder in ("pixellib/data", "notebooks", "figures/results"):
         (path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "Snakefile", path)
     shutil.copytree(ROOT / "site", path / "site", ignore=shutil.ignore_patterns("__pycache__"))
     for module in MACHINERY:
-        shutil.copy(ROOT / "pixellib" / f"{module}.py", path / "pixellib")
+        shutil.copy(ROOT / "pixellib" / f"{module}.py", path / "pixellib" / f"{module}.py")
     for module, source in SMALL.items():
         (path / "pixellib" / f"{module}.py").write_text(source)
     (path / "README.md").write_text("No table of results here.\n")
