@@ -199,8 +199,11 @@ def test_an_atomic_file_that_fails_half_way_never_appears(tmp_path):
 def fake_npm(folder, body):
     """An npm client on the PATH that runs ``body`` (Python) where it was called."""
     folder.mkdir()
-    script = folder / "npm"
-    script.write_text(f"#!{sys.executable}\nimport os, shutil, sys, time\n{body}\n")
+    program, script = folder / "npm.py", folder / "npm"
+    program.write_text(f"import os, shutil, sys, time\n{body}\n")
+    script.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n'
+    )  # a first line takes no path with spaces
     script.chmod(0o755)
     return str(folder)
 
