@@ -203,7 +203,7 @@ def fake_npm(folder, body):
     program.write_text(f"import os, shutil, sys, time\n{body}\n")
     script.write_text(
         f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n'
-    )  # a first line takes no path with spaces
+    )  # no spaces after #!
     script.chmod(0o755)
     return str(folder)
 
