@@ -201,9 +201,7 @@ def fake_npm(folder, body):
     folder.mkdir()
     program, script = folder / "npm.py", folder / "npm"
     program.write_text(f"import os, shutil, sys, time\n{body}\n")
-    script.write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n'
-    )  # no spaces after #!
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')  # no spaces after #!
     script.chmod(0o755)
     return str(folder)
 
