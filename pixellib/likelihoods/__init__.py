@@ -1,6 +1,18 @@
 """Observation models p(x | parameters): from a network's output to the probability of an image."""
 
 from pixellib.likelihoods.bernoulli import Bernoulli
+from pixellib.likelihoods.categorical import Categorical
+from pixellib.likelihoods.gaussian import Gaussian
 from pixellib.likelihoods.interface import Likelihood
+from pixellib.likelihoods.logistic import DiscretizedLogistic
+from pixellib.likelihoods.mixture import LogisticMixture, published_log_prob_per_pixel
 
-__all__ = ["Bernoulli", "Likelihood"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiscretizedLogistic",
+    "Gaussian",
+    "Likelihood",
+    "LogisticMixture",
+    "published_log_prob_per_pixel",
+]

@@ -6,9 +6,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
+from pixellib.likelihoods.interface import lift
+
 
 class Bernoulli:
     """p(x = 255) = sigmoid(params), one independent coin for each sub-pixel; values are 0 or 255."""
+
+    kind = "mass"
 
     def num_params(self, channels: int) -> int:
         return channels
@@ -39,7 +43,7 @@ class BernoulliImages(Distribution):
     @property
     def mean(self) -> Tensor:
         """float (..., C, H, W), in 0..255."""
-        return 255 * torch.sigmoid(_lift(self.logits))
+        return 255 * torch.sigmoid(lift(self.logits))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, float32 (or float64) of the batch shape.
@@ -56,19 +60,19 @@ class BernoulliImages(Distribution):
     def log_prob_per_pixel(self, x: Tensor) -> Tensor:
         """log p of each pixel in nats, summed over its channels: float (..., H, W)."""
         logits, ones = self._matched(x)
-        logits = _lift(logits)
+        logits = lift(logits)
         return -F.binary_cross_entropy_with_logits(logits, ones.to(logits).expand_as(logits), reduction="none").sum(-3)
 
     def log_pmf(self, x: Tensor) -> Tensor:
         """log-probability of the two values 0 and 255 in nats: float (B, 2, C, H, W). x is not needed: no channel
         waits.
         """
-        logits = _lift(self.logits)
+        logits = lift(self.logits)
         return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -4)
 
     def sample(self, sample_shape=(), generator: torch.Generator | None = None) -> Tensor:
         """uint8 (*sample_shape, ..., C, H, W), values 0 or 255."""
-        p = torch.sigmoid(_lift(self.logits))
+        p = torch.sigmoid(lift(self.logits))
         u = torch.rand(torch.Size(sample_shape) + p.shape, generator=generator, device=p.device, dtype=p.dtype)
         return (u < p).to(torch.uint8) * 255
 
@@ -87,10 +91,6 @@ class BernoulliImages(Distribution):
         if not (ones | (x == 0)).all():
             raise ValueError("Bernoulli expects binary images (0 or 255): binarise grey values first")
         return self.logits.expand(torch.broadcast_shapes(self.logits.shape, x.shape)), ones
-
-
-def _lift(t: Tensor) -> Tensor:
-    return t if t.dtype == torch.float64 else t.float()
 
 
 class _LogProb(torch.autograd.Function):
@@ -126,7 +126,7 @@ class _LogProb(torch.autograd.Function):
 
 def _log_prob_slice(logits: Tensor, half_sign: Tensor, residual: Tensor | None) -> Tensor:
     """log p of a slice; writes x - sigmoid(l) to `residual` if there is one. half_sign: 1/2 where x is 1, else -1/2."""
-    lifted = _lift(logits)
+    lifted = lift(logits)
     log_p = 2 * (lifted * half_sign).clamp_(max=0).sum(-1)
     p = lifted.abs().sigmoid_()
     if residual is not None:
