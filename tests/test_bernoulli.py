@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli as Textbook
 from torch.distributions import Independent
 
-from pixellib.likelihoods import Bernoulli
+from pixellib.likelihoods import Bernoulli, GreyBernoulli
 
 LIKELIHOOD = Bernoulli()
 
@@ -164,3 +164,12 @@ def test_logits_without_channels_are_refused():
 def test_each_channel_has_one_parameter_of_its_own():
     assert LIKELIHOOD.num_params(3) == 3
     assert LIKELIHOOD.param_groups(3).tolist() == [0, 1, 2]
+
+
+def test_cross_entropy_on_grey_values_is_the_same_on_black_and_white_and_improper_on_grey():
+    """Its 256 "probabilities" sum to far more than one: that is the lesson."""
+    x, logits = coins(2, 1, 4, 4), normal(2, 1, 4, 4)
+    torch.testing.assert_close(GreyBernoulli()(logits).log_prob(x), LIKELIHOOD(logits).log_prob(x))
+    levels = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
+    assert GreyBernoulli()(torch.zeros(256, 1, 1, 1)).log_prob(levels).exp().sum() > 100
+    assert GreyBernoulli.kind == "improper" and set(GreyBernoulli()(logits).sample().unique().tolist()) == {0, 255}

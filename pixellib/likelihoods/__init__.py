@@ -1,6 +1,6 @@
 """Observation models p(x | parameters): from a network's output to the probability of an image."""
 
-from pixellib.likelihoods.bernoulli import Bernoulli
+from pixellib.likelihoods.bernoulli import Bernoulli, GreyBernoulli
 from pixellib.likelihoods.categorical import Categorical
 from pixellib.likelihoods.gaussian import Gaussian
 from pixellib.likelihoods.interface import Likelihood
@@ -12,6 +12,7 @@ __all__ = [
     "Categorical",
     "DiscretizedLogistic",
     "Gaussian",
+    "GreyBernoulli",
     "Likelihood",
     "LogisticMixture",
     "published_log_prob_per_pixel",

@@ -1,18 +1,22 @@
 """The Bernoulli observation model of binarised images."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
-from pixellib.likelihoods.interface import lift
+from pixellib.likelihoods.interface import check_images, lift
 
 
+@dataclass(frozen=True)
 class Bernoulli:
     """p(x = 255) = sigmoid(params), one independent coin for each sub-pixel; values are 0 or 255."""
 
-    kind = "mass"
+    kind: ClassVar = "mass"
 
     def num_params(self, channels: int) -> int:
         return channels
@@ -91,6 +95,36 @@ class BernoulliImages(Distribution):
         if not (ones | (x == 0)).all():
             raise ValueError("Bernoulli expects binary images (0 or 255): binarise grey values first")
         return self.logits.expand(torch.broadcast_shapes(self.logits.shape, x.shape)), ones
+
+
+@dataclass(frozen=True)
+class GreyBernoulli(Bernoulli):
+    """Binary cross-entropy on grey values: widely used, and not a likelihood of them.
+
+    It scores x / 255 as if it were the outcome of a coin, but its "probabilities" of the 256 levels do not sum to one,
+    and its samples are 0 or 255.
+    """
+
+    kind: ClassVar = "improper"
+
+    def __call__(self, params: Tensor) -> "GreyBernoulliImages":
+        return GreyBernoulliImages(params)
+
+
+class GreyBernoulliImages(BernoulliImages):
+    """logits: float (..., C, H, W). `log_pmf` is that of the coins."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Minus the cross-entropy in nats, float32 (or float64) of the batch shape; x: uint8 (B, C, H, W)."""
+        return self.log_prob_per_pixel(x).sum((-2, -1))
+
+    def log_prob_per_pixel(self, x: Tensor) -> Tensor:
+        """Minus the cross-entropy of each pixel in nats, summed over its channels: float (..., H, W)."""
+        batch = check_images("GreyBernoulli", x, self.batch_shape, self.event_shape, 256)
+        logits = lift(self.logits).expand(*batch, *self.event_shape)
+        return -F.binary_cross_entropy_with_logits(logits, x.to(logits).expand_as(logits) / 255, reduction="none").sum(
+            -3
+        )
 
 
 class _LogProb(torch.autograd.Function):

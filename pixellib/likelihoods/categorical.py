@@ -1,5 +1,8 @@
 """One free probability per level: the softmax of PixelRNN and PixelCNN (van den Oord et al. 2016, section 3)."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,15 +11,16 @@ from torch.distributions import Distribution, constraints
 from pixellib.likelihoods.interface import check_images, check_params, levels_dtype, lift
 
 
+@dataclass(frozen=True)
 class Categorical:
     """Independent sub-pixels with any distribution over L levels. Parameters: for each channel its L logits."""
 
-    kind = "mass"
+    kind: ClassVar = "mass"
+    num_levels: int = 256
 
-    def __init__(self, num_levels: int = 256):
-        if num_levels < 2:
-            raise ValueError(f"num_levels must be at least 2, got {num_levels}")
-        self.num_levels = num_levels
+    def __post_init__(self):
+        if self.num_levels < 2:
+            raise ValueError(f"num_levels must be at least 2, got {self.num_levels}")
 
     def num_params(self, channels: int) -> int:
         return channels * self.num_levels

@@ -1,7 +1,8 @@
 """The Gaussian observation model: a density on the [-1, 1] axis, not a probability of levels."""
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from pixellib.likelihoods.interface import check_images, check_params, lift, sca
 LIMIT = 30.0  # of a free log-variance, where float32 still has its square, inverse and sum
 
 
+@dataclass(frozen=True)
 class Gaussian:
     """Independent Gaussian sub-pixels on the image scaled to [-1, 1].
 
@@ -20,12 +22,12 @@ class Gaussian:
     and, but for "unit", C log-variances.
     """
 
-    kind = "density"  # per unit of the [-1, 1] axis; one level is 1 / 127.5 of it
+    kind: ClassVar = "density"  # per unit of the [-1, 1] axis; one level is 1 / 127.5 of it
+    variance: Literal["unit", "bounded", "free"] = "free"
 
-    def __init__(self, variance: Literal["unit", "bounded", "free"] = "free"):
-        if variance not in ("unit", "bounded", "free"):
-            raise ValueError(f"unknown variance {variance!r}; choose unit, bounded or free")
-        self.variance = variance
+    def __post_init__(self):
+        if self.variance not in ("unit", "bounded", "free"):
+            raise ValueError(f"unknown variance {self.variance!r}; choose unit, bounded or free")
 
     def num_params(self, channels: int) -> int:
         return channels if self.variance == "unit" else 2 * channels

@@ -16,7 +16,7 @@ class Likelihood(Protocol):
     W)` and `log_pmf(x) -> (B, L, C, H, W)`: every value's log-probability, later channels given x's earlier ones.
     """
 
-    kind: Literal["mass", "density"]  # what log_prob is the logarithm of
+    kind: Literal["mass", "density", "improper"]  # what log_prob is the logarithm of
 
     def num_params(self, channels: int) -> int:
         """P: how many parameters the network gives each pixel of an image with so many colour channels."""

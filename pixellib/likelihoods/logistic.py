@@ -6,7 +6,8 @@ Computed in units of levels, where the bin ends x +- 1/2 are exact in floating p
 """
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ BEYOND = 1e28  # a bin end that takes the whole tail, whatever the location
 SLICE = 2**17  # component evaluations that are computed at once, so that they stay in a processor's cache
 
 
+@dataclass(frozen=True)
 class DiscretizedLogistic:
     """Independent sub-pixels, each a logistic integrated over the bin of every level.
 
@@ -31,21 +33,17 @@ class DiscretizedLogistic:
     edges: "absorb" gives the tails to the first and the last level, "truncate" discards and renormalises.
     """
 
-    kind = "mass"
+    kind: ClassVar = "mass"
+    scale: Literal["bounded", "free"] = "free"
+    edges: Edges = "absorb"
+    num_levels: int = 256
+    min_log_scale: float = -7.0
+    max_log_scale: float = 7.0
 
-    def __init__(
-        self,
-        scale: Literal["bounded", "free"] = "free",
-        edges: Edges = "absorb",
-        num_levels: int = 256,
-        min_log_scale: float = -7.0,
-        max_log_scale: float = 7.0,
-    ):
-        if scale not in ("bounded", "free"):
-            raise ValueError(f"unknown scale {scale!r}; choose bounded or free")
-        check_settings(edges, num_levels, min_log_scale, max_log_scale)
-        self.scale, self.edges, self.num_levels = scale, edges, num_levels
-        self.min_log_scale, self.max_log_scale = min_log_scale, max_log_scale
+    def __post_init__(self):
+        if self.scale not in ("bounded", "free"):
+            raise ValueError(f"unknown scale {self.scale!r}; choose bounded or free")
+        check_settings(self)
 
     def num_params(self, channels: int) -> int:
         return 2 * channels
@@ -191,14 +189,15 @@ class LogisticMixtureImages(Distribution):
         return (centre + scale * standard).round().clamp(0, self.num_levels - 1)
 
 
-def check_settings(edges: str, num_levels: int, min_log_scale: float, max_log_scale: float) -> None:
-    """ValueError for settings a discretised logistic cannot have."""
-    if edges not in ("absorb", "truncate"):
-        raise ValueError(f"unknown edges {edges!r}; choose absorb or truncate")
-    if not 2 <= num_levels <= 2**16:
-        raise ValueError(f"num_levels must be in 2..65536, got {num_levels}")
-    if not -20 <= min_log_scale < max_log_scale <= 12:
-        raise ValueError(f"log-scales must be limited within [-20, 12], got {min_log_scale}, {max_log_scale}")
+def check_settings(settings) -> None:
+    """ValueError for edges, levels or limits of the log-scale that a discretised logistic cannot have."""
+    if settings.edges not in ("absorb", "truncate"):
+        raise ValueError(f"unknown edges {settings.edges!r}; choose absorb or truncate")
+    if not 2 <= settings.num_levels <= 2**16:
+        raise ValueError(f"num_levels must be in 2..65536, got {settings.num_levels}")
+    low, high = settings.min_log_scale, settings.max_log_scale
+    if not -20 <= low < high <= 12:
+        raise ValueError(f"log-scales must be limited within [-20, 12], got {low}, {high}")
 
 
 def couple(means: Tensor, coefficients: Tensor | None, y: Tensor, channel: int) -> Tensor:

@@ -3,6 +3,9 @@
 Salimans, Karpathy, Chen and Kingma, "PixelCNN++", ICLR 2017, sections 2.1 and 2.2.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +14,7 @@ from pixellib.likelihoods.interface import check_params, lift, scale_levels
 from pixellib.likelihoods.logistic import Edges, LogisticMixtureImages, check_settings, couple
 
 
+@dataclass(frozen=True)
 class LogisticMixture:
     """K discretised logistics for each pixel, for 1 or 3 channels; a pixel's channels share its component.
 
@@ -21,23 +25,18 @@ class LogisticMixture:
     coefficients out (layout [K means | K log-scales]).
     """
 
-    kind = "mass"
+    kind: ClassVar = "mass"
+    num_components: int = 10
+    edges: Edges = "absorb"
+    num_levels: int = 256
+    coupled: bool = True
+    min_log_scale: float = -7.0
+    max_log_scale: float = 7.0
 
-    def __init__(
-        self,
-        num_components: int = 10,
-        edges: Edges = "absorb",
-        num_levels: int = 256,
-        *,
-        coupled: bool = True,
-        min_log_scale: float = -7.0,
-        max_log_scale: float = 7.0,
-    ):
-        if num_components < 1:
-            raise ValueError(f"num_components must be at least 1, got {num_components}")
-        check_settings(edges, num_levels, min_log_scale, max_log_scale)
-        self.num_components, self.edges, self.num_levels, self.coupled = num_components, edges, num_levels, coupled
-        self.min_log_scale, self.max_log_scale = min_log_scale, max_log_scale
+    def __post_init__(self):
+        if self.num_components < 1:
+            raise ValueError(f"num_components must be at least 1, got {self.num_components}")
+        check_settings(self)
 
     def num_params(self, channels: int) -> int:
         """ValueError unless there are 1 or 3 channels."""

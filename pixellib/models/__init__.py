@@ -2,5 +2,6 @@
 
 from pixellib.models.interface import ImageModel
 from pixellib.models.iwae import IWAE
+from pixellib.models.vae import VAE
 
-__all__ = ["IWAE", "ImageModel"]
+__all__ = ["IWAE", "VAE", "ImageModel"]

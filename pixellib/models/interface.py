@@ -9,11 +9,12 @@ from torch import Tensor, nn
 class ImageModel(nn.Module):
     """A model of images x, uint8 (B, C, H, W).
 
-    `kind` says what `log_prob` is: the "exact" log-likelihood, a "lower bound" of it, or a "density".
+    `kind` says what `log_prob` is: the "exact" log-likelihood, a "lower bound" of it, a "density", or
+    "improper", a score that is neither.
     Latent and dequantised models also have `log_weights(x, num_samples, generator) -> (M, B)`.
     """
 
-    kind: Literal["exact", "lower bound", "density"]
+    kind: Literal["exact", "lower bound", "density", "improper"]
 
     def log_prob(self, x: Tensor, condition=None) -> Tensor:
         """log p(x) or a bound of it in nats: float (B,)."""

@@ -24,8 +24,6 @@ class IWAE(ImageModel):
     deterministic layers beneath each of them. num_samples: M of the training bound.
     """
 
-    kind = "lower bound"
-
     def __init__(
         self,
         shape: Sequence[int] = (1, 28, 28),
@@ -44,11 +42,16 @@ class IWAE(ImageModel):
         num_params = self.likelihood.num_params(shape[0])
         below = (math.prod(shape), *num_latents[:-1])
         layers = list(zip(below, num_hidden, num_latents, strict=True))
-        self.encoders = nn.ModuleList(_tanh_network(n, h, 2 * z) for n, h, z in layers)
+        self.encoders = nn.ModuleList(tanh_network(n, h, 2 * z) for n, h, z in layers)
         self.decoders = nn.ModuleList(
-            _tanh_network(z, h, 2 * n if i else num_params * math.prod(shape[1:])) for i, (n, h, z) in enumerate(layers)
+            tanh_network(z, h, 2 * n if i else num_params * math.prod(shape[1:])) for i, (n, h, z) in enumerate(layers)
         )
         self.register_buffer("centre", torch.zeros(self.shape))
+
+    @property
+    def kind(self) -> str:
+        """Of an image's probability, or of what its likelihood gives instead: a density, or nothing proper."""
+        return "lower bound" if self.likelihood.kind == "mass" else self.likelihood.kind
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
@@ -67,20 +70,23 @@ class IWAE(ImageModel):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z1 | x), each float (B, D), for x uint8 (B, C, H, W)."""
-        return _gaussian(self.encoders[0]((scale(x) - self.centre).flatten(1)))
+        return gaussian(self.encoders[0]((scale(x) - self.centre).flatten(1)))
 
     def log_weights(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
         """log w = log p(x, z) - log q(z | x) for M draws of z, float32 (M, B), in nats.
 
         Their log-mean-exp over M is the bound L_M of equation (8), and log p(x) as M grows.
         """
+        return sum(self.log_terms(x, num_samples, generator))
+
+    def log_terms(self, x: Tensor, num_samples: int, generator=None) -> tuple[Tensor, Tensor]:
+        """The two terms of log w, each float32 (M, B): log p(x | z), and log p(z) - log q(z | x)."""
         mean, std = self.encode(x)
-        z = None
-        log_w = 0
+        latents: list[Tensor] = []
+        log_ratio = 0
         for i in range(len(self.num_latents)):
             if i:
-                below = z
-                mean, std = _gaussian(self.encoders[i](below))
+                mean, std = gaussian(self.encoders[i](latents[-1]))
             noise = torch.randn(
                 (num_samples, len(x), self.num_latents[i]),
                 generator=generator,
@@ -88,14 +94,14 @@ class IWAE(ImageModel):
                 dtype=mean.dtype,
             )
             z = mean + std * noise
-            log_w = log_w + (0.5 * noise.square() + std.log()).sum(-1)  # - log q(z_i | z_{i-1}), less D/2 log(2 pi)
+            log_ratio = log_ratio + (0.5 * noise.square() + std.log()).sum(-1)  # - log q(z_i | ...), less D/2 log(2 pi)
             if i:
-                prior_mean, prior_std = _gaussian(self.decoders[i](z))
-                standard = (below - prior_mean) / prior_std
-                log_w = log_w - (0.5 * standard.square() + prior_std.log()).sum(-1)  # log p(z_{i-1} | z_i), likewise
-            else:
-                log_w = log_w + self.likelihood(self.decode(z)).log_prob(x)
-        return log_w - 0.5 * z.square().sum(-1)  # the top prior is a standard Gaussian
+                prior_mean, prior_std = gaussian(self.decoders[i](z))
+                standard = (latents[-1] - prior_mean) / prior_std
+                log_ratio = log_ratio - (0.5 * standard.square() + prior_std.log()).sum(-1)  # log p(z_{i-1} | z_i)
+            latents.append(z)
+        log_ratio = log_ratio - 0.5 * latents[-1].square().sum(-1)  # the top prior is a standard Gaussian
+        return self.likelihood(self.decode(latents[0])).log_prob(x), log_ratio
 
     def log_prob(self, x: Tensor, condition=None) -> Tensor:
         """The bound L_M with M = self.num_samples, float (B,), in nats; M = 1 is the ELBO."""
@@ -104,7 +110,7 @@ class IWAE(ImageModel):
     def decode_from_top(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The likelihood's parameters (..., P, H, W) for top-level z, drawing the layers between."""
         for decoder in reversed(self.decoders[1:]):
-            mean, std = _gaussian(decoder(z))
+            mean, std = gaussian(decoder(z))
             z = mean + std * torch.randn(mean.shape, generator=generator, device=z.device, dtype=mean.dtype)
         return self.decode(z)
 
@@ -118,7 +124,7 @@ class IWAE(ImageModel):
             return self.likelihood(self.decode_from_top(z, generator)).sample(generator=generator)
 
 
-def _tanh_network(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
+def tanh_network(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
     """Two tanh layers and a linear one, Glorot-initialised as in the paper."""
     network = nn.Sequential(
         nn.Linear(num_in, num_hidden),
@@ -133,7 +139,7 @@ def _tanh_network(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
     return network
 
 
-def _gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
+def gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, in at least float32, from a network's last layer."""
     mean, log_std = (output if output.dtype == torch.float64 else output.float()).chunk(2, -1)
     return mean, log_std.exp()
