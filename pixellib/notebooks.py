@@ -25,6 +25,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from pixellib import devices
+from pixellib.checkpoints import write_atomically
 from pixellib.runs import PROFILES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,13 +62,7 @@ def replace(path: Path, content: bytes) -> bool:
     """Give a file its new content by atomic rename; False, and no touch, when it has this content already."""
     if path.is_file() and path.read_bytes() == content:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_atomically(path, lambda scratch: scratch.write_bytes(content))
     return True
 
 

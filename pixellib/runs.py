@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import torch
 from pixellib import __version__, checkpoints, data, devices
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
-from pixellib.models import IWAE, ImageModel
+from pixellib.likelihoods import DiscretizedLogistic, Gaussian, GreyBernoulli, LogisticMixture
+from pixellib.models import IWAE, VAE, ImageModel
 from pixellib.training import Settings, fit
 
 PROFILES = ("quick", "reference", "paper")
@@ -30,7 +31,7 @@ WORK = Path(os.environ.get("PIXELLIB_RUNS") or _ROOT / "build" / "runs")  # trai
 
 @dataclass(frozen=True)
 class Plan:
-    """One profile of a run. settings: of the training. options: model options that differ from the run's.
+    """One profile of a run. settings: of the training. options, dataset: where they differ from the run's.
 
     num_images: how many training images are used, None for all. num_test: how many images of each split the record is
     made on, None for all (of the training images 10,000). num_samples: M of the test bound, None where the likelihood
@@ -39,6 +40,7 @@ class Plan:
 
     settings: Settings
     options: Mapping = field(default_factory=dict)
+    dataset: str | None = None
     num_images: int | None = None
     num_test: int | None = None
     num_samples: int | None = None
@@ -77,11 +79,11 @@ class Run:
         """The model with fresh weights, drawn from the global generator."""
         return self.family(**self._options(profile))
 
-    def images(self, split: str) -> torch.Tensor:
+    def images(self, split: str, profile: str = "reference") -> torch.Tensor:
         """The images of a split as the run sees them, uint8 (N, C, H, W): binarised ones as drawn once, except for
         training.
         """
-        images, _ = data.load(self.dataset, split)
+        images, _ = data.load(self.plan(profile).dataset or self.dataset, split)
         if self.binarised and split != "train":
             images = binarise(images, torch.Generator().manual_seed(0))
         return images
@@ -141,9 +143,8 @@ class Run:
         if not resume:
             (folder / "resume.pt").unlink(missing_ok=True)
         resolved = devices.resolve(device)
-        train_images, _ = data.load(self.dataset, "train")
-        train_images = train_images[: plan.num_images]
-        validation = self.images("validation")
+        train_images = self.images("train", profile)[: plan.num_images]
+        validation = self.images("validation", profile)
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             model = self.build(profile)
@@ -154,7 +155,7 @@ class Run:
         record = {
             "name": self.name,
             "title": self.title,
-            "dataset": self.dataset + (", binarised" if self.binarised else ""),
+            "dataset": (plan.dataset or self.dataset) + (", binarised" if self.binarised else ""),
             "profile": profile,
             "options": _plain(self._options(profile)),
             "settings": _plain(asdict(plan.settings)),
@@ -175,7 +176,7 @@ class Run:
         model = self.load(path, profile).to(resolved)
         record["results"] = []
         for split in evaluate_on:
-            record["results"] += self.evaluate(model, split, plan, device=device, progress=progress)
+            record["results"] += self.evaluate(model, split, profile, device=device, progress=progress)
         record["sampling_seconds_per_image"] = round(_sampling_seconds(model), 6)
         if _first_process():
             checkpoints.save(path, model.state_dict(), record, dtype=torch.float16)
@@ -183,10 +184,10 @@ class Run:
         return record
 
     def evaluate(
-        self, model: ImageModel, split: str, plan: Plan, *, device: str = "auto", progress: bool = False
+        self, model: ImageModel, split: str, profile: str, *, device: str = "auto", progress: bool = False
     ) -> list[dict]:
         """Rows for the record: the bound that was trained, and on the test set the M-sample bound of the plan."""
-        images = self.images(split)
+        plan, images = self.plan(profile), self.images(split, profile)
         if split == "train":
             images = images[:10_000]
             images = binarise(images, torch.Generator().manual_seed(0)) if self.binarised else images
@@ -256,13 +257,57 @@ def _iwae(num_samples: int, steps: int, batch_size: int, anchor: float, *, layer
     )  # fmt: skip
 
 
+def _vae(name: str, title: str, likelihood, *, dataset: str = "cifar10", steps: int = 3_000, **options) -> Run:
+    """A convolutional VAE on grey values or colours. The quick profile trains on embedded images of the same size."""
+    shape = [1, 28, 28] if dataset == "mnist" else [3, 32, 32]
+    settings = Settings(
+        steps=steps, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule="cosine", clip=100.0,
+        average=0.998, validate_every=steps // 20,
+    )  # fmt: skip
+    return Run(
+        name=name,
+        title=title,
+        dataset=dataset,
+        family=VAE,
+        options={"shape": shape, "num_latents": [20], "likelihood": likelihood, **options},
+        plans={
+            "quick": Plan(
+                replace(settings, steps=60, batch_size=16, learning_rate=3e-3, warmup_steps=5, average=0.9,
+                        validate_every=15),
+                options={"width": 16}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40, num_samples=10,
+            ),
+            "reference": Plan(settings, num_samples=16),
+            "paper": Plan(
+                replace(settings, steps=400_000, batch_size=128, average=0.9999, validate_every=10_000),
+                num_samples=1000,
+            ),
+        },
+    )  # fmt: skip
+
+
 _RUNS = {
     run.name: run
     for run in (
         _iwae(1, steps=160_000, batch_size=128, anchor=86.76),
         _iwae(5, steps=110_000, batch_size=64, anchor=85.54),
         _iwae(50, steps=180_000, batch_size=32, anchor=84.78),
-        _iwae(50, steps=150_000, batch_size=32, anchor=82.90, layers=2),
+        _iwae(50, steps=75_000, batch_size=16, anchor=82.90, layers=2),
+        _vae("vae-bernoulli-grey", "VAE, cross-entropy on grey values", GreyBernoulli()),
+        _vae("vae-gaussian-unit", "VAE, Gaussian of unit variance", Gaussian("unit")),
+        _vae("vae-gaussian-bounded", "VAE, Gaussian, bounded variance", Gaussian("bounded")),
+        _vae("vae-gaussian-free", "VAE, Gaussian, free variance", Gaussian("free")),
+        _vae("vae-logistic-bounded", "VAE, discretised logistic, bounded scale", DiscretizedLogistic("bounded")),
+        _vae("vae-logistic-free", "VAE, discretised logistic, free scale", DiscretizedLogistic("free")),
+        _vae("vae-dmol-uncoupled", "VAE, mixture, channels not coupled", LogisticMixture(coupled=False)),
+        _vae("vae-dmol", "VAE, mixture of logistics", LogisticMixture()),
+        _vae("vae-dmol-large", "VAE, mixture, larger network", LogisticMixture(), width=64, depth=1),
+        _vae("vae-dmol-2layer", "VAE, mixture, two stochastic layers", LogisticMixture(), num_latents=[64, 20]),
+        *(
+            _vae(f"vae-dmol-beta-{beta:g}", f"VAE, mixture, beta = {beta:g}", LogisticMixture(), beta=beta)
+            for beta in (0.1, 0.3, 3.0)
+        ),
+        _vae("vae-logistic-mnist", "VAE, discretised logistic", DiscretizedLogistic(), dataset="mnist"),
+        _vae("vae-dmol-mnist", "VAE, mixture of logistics", LogisticMixture(), dataset="mnist"),
     )
 }
 
@@ -303,8 +348,8 @@ def _sampling_seconds(model: ImageModel, num_samples: int = 16) -> float:
 
 
 def _plain(options: Mapping) -> dict:
-    """As JSON gives it back: tuples as lists."""
-    return json.loads(json.dumps(options))
+    """As JSON gives it back: tuples as lists, likelihoods as the expressions that make them."""
+    return json.loads(json.dumps(options, default=repr))
 
 
 def _first_process() -> bool:

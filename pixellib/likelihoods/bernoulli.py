@@ -144,7 +144,7 @@ class _LogProb(torch.autograd.Function):
         ctx.save_for_backward(residual)
         if logits.dim() <= 2:
             return _log_prob_slice(logits, half_sign, residual)
-        step = max(1, 2**16 // logits[0].numel())
+        step = max(1, 2**18 // logits[0].numel())
         slices = logits.split(step)
         own_sign = half_sign.dim() == logits.dim() and len(half_sign) > 1  # else the leading dimension shares one image
         half_signs = half_sign.split(step) if own_sign else [half_sign] * len(slices)

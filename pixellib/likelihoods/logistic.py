@@ -21,7 +21,7 @@ Edges = Literal["absorb", "truncate"]
 FAR = 40.0  # scales beyond the range: from there on a truncated logistic has its limiting shape to 17 digits
 HUGE = 1e25  # the largest location in levels, so that float32 can still divide it by a scale and sum over an image
 BEYOND = 1e28  # a bin end that takes the whole tail, whatever the location
-SLICE = 2**17  # component evaluations that are computed at once, so that they stay in a processor's cache
+SLICE = 2**18  # component evaluations that are computed at once, so that they stay in a processor's cache
 
 
 @dataclass(frozen=True)
