@@ -113,18 +113,42 @@ def results_table(records: Sequence[Mapping], anchors: Mapping[str, tuple[float,
 
 
 def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]] | None = None) -> str:
-    """The text of `results_table`."""
-    anchors = anchors or {}
+    """The text of `results_table`: a table for each data set and measure, so that no density stands beside a mass."""
+    groups: dict[tuple[str, str], list[Mapping]] = {}
+    for record in records:
+        groups.setdefault((record["dataset"], _measure(record)), []).append(record)
+    captions = {key: f"{key[0]}:\n\n" if len(groups) > 1 else "" for key in groups}
+    return "\n\n".join(captions[key] + _results_group(key[1], group, anchors or {}) for key, group in groups.items())
+
+
+def _last_test(record: Mapping) -> Mapping:
+    return [row for row in record["results"] if row["split"] == "test"][-1]
+
+
+def _measure(record: Mapping) -> str:
+    if record.get("unit", "nats") == "nats":
+        return "test NLL (nats)"
+    return "test bits per dimension" + {
+        "density": ", of a density on the [-1, 1] axis",
+        "improper": ", improper: comparable with nothing",
+    }.get(_last_test(record)["kind"], "")
+
+
+def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]]) -> str:
     lines = [
-        "| run | model | test NLL (nats) | what it is | published | parameters | images seen | training |",
+        f"| run | model | {measure} | what it is | published | parameters | images seen | training |",
         "|---|---|---:|---|---|---:|---:|---|",
     ]
     for record in records:
-        test = [row for row in record["results"] if row["split"] == "test"][-1]
+        test = _last_test(record)
         what = test["kind"] + (f", M = {test['num_samples']:,}" if test["num_samples"] else "")
         published = "{:.2f} ({})".format(*anchors[record["name"]]) if record["name"] in anchors else "–"
+        value, error = -test["log_likelihood"], test["standard_error"]
+        shown = f"{value:.2f} ± {error:.2f}"
+        if record.get("unit", "nats") == "bits":
+            shown = f"{test['bits_per_dim']:.3f} ± {error * test['bits_per_dim'] / value:.3f}"
         lines.append(
-            f"| `{record['name']}` | {record['title']} | {-test['log_likelihood']:.2f} ± {test['standard_error']:.2f} "
+            f"| `{record['name']}` | {record['title']} | {shown} "
             f"| {what}, {test['num_images']:,} images | {published} | {record['num_parameters']:,} "
             f"| {record['images_seen'] / 1e6:.1f} M | {record['training_minutes']:.0f} min, {record['hardware']} |"
         )

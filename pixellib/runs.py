@@ -157,6 +157,7 @@ class Run:
             "title": self.title,
             "dataset": (plan.dataset or self.dataset) + (", binarised" if self.binarised else ""),
             "profile": profile,
+            "unit": self.unit,
             "options": _plain(self._options(profile)),
             "settings": _plain(asdict(plan.settings)),
             "seed": seed,

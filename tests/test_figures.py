@@ -85,20 +85,44 @@ def test_a_slider_draws_the_figure_of_its_value():
     assert plt.get_fignums() == already_open
 
 
-def test_the_table_of_results_says_what_each_number_is():
+def _record(name, kind="lower bound", unit="nats", dataset="mnist, binarised"):
     def estimate(split, log_likelihood, num_samples):
-        row = {"split": split, "kind": "lower bound", "num_samples": num_samples, "num_images": 10_000}
-        return {**row, "log_likelihood": log_likelihood, "standard_error": 0.3}
+        row = {"split": split, "kind": kind, "num_samples": num_samples, "num_images": 10_000}
+        return {**row, "log_likelihood": log_likelihood, "standard_error": 0.3, "bits_per_dim": -log_likelihood / 2}
 
-    record = {
-        "name": "some-run",
+    return {
+        "name": name,
         "title": "a model",
+        "dataset": dataset,
+        "unit": unit,
         "num_parameters": 1234,
         "images_seen": 2_500_000,
         "training_minutes": 61.4,
         "hardware": "an abacus",
         "results": [estimate("validation", -1.0, 5), estimate("test", -2.0, 5), estimate("test", -3.456, 5000)],
     }
+
+
+def test_densities_and_masses_never_share_a_column():
+    """Nor do data sets, or nats and bits: each measure has a table of its own."""
+    records = [
+        _record("one"),
+        _record("two", unit="bits", dataset="cifar10"),
+        _record("three", "density", "bits", "cifar10"),
+        _record("four", "improper", "bits", "cifar10"),
+        _record("five", unit="bits", dataset="cifar10"),
+    ]
+    tables = figures.results_markdown(records).split("\n\n")
+    assert tables[::2] == ["mnist, binarised:", "cifar10:", "cifar10:", "cifar10:"]
+    heads = [table.splitlines()[0].split("|")[3].strip() for table in tables[1::2]]
+    assert heads[:2] == ["test NLL (nats)", "test bits per dimension"]
+    assert "density" in heads[2] and "improper" in heads[3]
+    assert [len(table.splitlines()) for table in tables[1::2]] == [3, 4, 3, 3]
+    assert "1.728 ± 0.150" in tables[3], "the standard error in the unit of the value"
+
+
+def test_the_table_of_results_says_what_each_number_is():
+    record = _record("some-run")
     row = figures.results_markdown([record], {"some-run": (3.21, "somebody 1999")}).splitlines()[-1]
     for text in (
         "3.46 ± 0.30",
