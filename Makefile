@@ -27,6 +27,8 @@ help:  ## this list
 	@echo "  TORCH_INDEX  where torch comes from; without a GPU this saves gigabytes:"
 	@echo "               make env TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 	@echo "  OPTIONS      more options for snakemake, pytest or pixellib train"
+	@echo
+	@echo "From the environment: PIXELLIB_DATA, where fetched data are kept; PIXELLIB_RUNS, where runs are trained (build/runs)"
 
 env: $(STAMP)  ## the virtual environment .venv, and nothing else
 

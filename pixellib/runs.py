@@ -275,7 +275,8 @@ def _vae(name: str, title: str, likelihood, *, dataset: str = "cifar10", steps: 
             "quick": Plan(
                 replace(settings, steps=60, batch_size=16, learning_rate=3e-3, warmup_steps=5, average=0.9,
                         validate_every=15),
-                options={"width": 16}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40, num_samples=10,
+                options={"width": 16}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
+                num_samples=10,
             ),
             "reference": Plan(settings, num_samples=16),
             "paper": Plan(
