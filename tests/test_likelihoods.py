@@ -146,6 +146,14 @@ def test_many_latents_share_one_image(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)
+def test_one_image_without_a_batch(likelihood):
+    x = images(3, 4, 5)
+    x = (x > 127).byte() * 255 if isinstance(likelihood, Bernoulli) else x
+    given_ = params(likelihood, 3, 4, 5, batch=())
+    torch.testing.assert_close(likelihood(given_).log_prob(x), likelihood(given_[None]).log_prob(x[None])[0])
+
+
+@pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)
 def test_half_precision_is_lifted(likelihood):
     x = images(2, 3, 4, 5)
     x = (x > 127).byte() * 255 if isinstance(likelihood, Bernoulli) else x

@@ -103,16 +103,15 @@ class LogisticMixtureImages(Distribution):
         Exact without coefficients. With them each component's later channels are taken at the mean of its earlier
         ones, which neglects only what rounding and the ends of the range do to a shift.
         """
-        levels = torch.arange(self.num_levels, device=self.means.device)
-        earlier: list[Tensor] = []
+        means = torch.zeros_like(self.means)  # of each component, in levels
         for c in range(self.event_shape[0]):
-            y = torch.stack([*earlier, *[torch.zeros_like(self.logits)] * (self.event_shape[0] - c)], -4)
-            shifted = self._coupled_means(y * (2 / (self.num_levels - 1)) - 1 if earlier else y)[..., c, :, :, :]
-            total = torch.zeros_like(shifted)
-            for v in levels:
-                total = total + v * self._log_mass(v, shifted, self.log_scales[..., c, :, :, :]).exp()
-            earlier.append(total)
-        return (torch.stack(earlier, -4) * self.logits.softmax(-3).unsqueeze(-4)).sum(-3)
+            shifted = couple(self.means, self.coefficients, scale_levels(means, self.num_levels), -4)[..., c, :, :, :]
+            masses = (
+                v * self._log_mass(v, shifted, self.log_scales[..., c, :, :, :]).exp()
+                for v in torch.arange(self.num_levels, device=means.device)
+            )
+            means = torch.cat([means[..., :c, :, :, :], sum(masses).unsqueeze(-4), means[..., c + 1 :, :, :, :]], -4)
+        return (means * self.logits.softmax(-3).unsqueeze(-4)).sum(-3)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, float32 (or float64) of the batch shape.
@@ -124,8 +123,7 @@ class LogisticMixtureImages(Distribution):
     def log_prob_per_pixel(self, x: Tensor) -> Tensor:
         """log p of each pixel in nats, all its channels together: float (..., H, W)."""
         batch = check_images(self.name, x, self.batch_shape, self.event_shape, self.num_levels)
-
-        params, x = (t.expand(*batch, *t.shape[-3:]).flatten(0, -4) for t in (self.params, x))
+        params, x = (t.expand(*batch, *t.shape[-3:]).reshape(-1, *t.shape[-3:]) for t in (self.params, x))
         log_p = _LogMixture.apply(params, x, self.settings)
         return log_p.view(*batch, *log_p.shape[-2:])
 
@@ -133,7 +131,7 @@ class LogisticMixtureImages(Distribution):
         """Every level's log-probability in nats, later channels given x's earlier ones: float (..., L, C, H, W)."""
         batch = check_images(self.name, x, self.batch_shape, self.event_shape, self.num_levels)
         x = x.expand(*batch, *x.shape[-3:]).unsqueeze(-3)
-        means = self._coupled_means(scale_levels(x.to(self.means), self.num_levels))
+        means = couple(self.means, self.coefficients, scale_levels(x.to(self.means), self.num_levels), -4)
         given = self._log_mass(x, means, self.log_scales).cumsum(-4)  # of this channel and those before it
         given = torch.cat([torch.zeros_like(given[..., :1, :, :, :]), given[..., :-1, :, :, :]], -4)
         log_weights = (self.logits.unsqueeze(-4) + given).log_softmax(-3)
@@ -162,9 +160,6 @@ class LogisticMixtureImages(Distribution):
             u = torch.rand(shifted.shape, generator=generator, device=x.device, dtype=x.dtype)
             x[..., c, :, :] = self._quantile(u, shifted, log_scales[..., c, :, :])
         return x.to(levels_dtype(self.num_levels))
-
-    def _coupled_means(self, y: Tensor) -> Tensor:
-        return couple(self.means, self.coefficients, y, -4)
 
     def _log_mass(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
         """log P(x) of each component; x integers that broadcast against the means."""
