@@ -33,6 +33,7 @@ WORK = Path(os.environ.get("PIXELLIB_RUNS") or _ROOT / "build" / "runs")  # trai
 class Plan:
     """One profile of a run. settings: of the training. options, dataset: where they differ from the run's.
 
+    start: the run whose trained weights, of the same profile, it begins with; its cost is counted in.
     num_images: how many training images are used, None for all. num_test: how many images of each split the record is
     made on, None for all (of the training images 10,000). num_samples: M of the test bound, None where the likelihood
     is exact.
@@ -41,6 +42,7 @@ class Plan:
     settings: Settings
     options: Mapping = field(default_factory=dict)
     dataset: str | None = None
+    start: str | None = None
     num_images: int | None = None
     num_test: int | None = None
     num_samples: int | None = None
@@ -148,9 +150,15 @@ class Run:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             model = self.build(profile)
+        before = {"images_seen": 0, "training_minutes": 0.0}
+        if plan.start:
+            begin = get(plan.start).load_or_train(profile, device=device, seed=seed)
+            checkpoints.restore(model, begin.state_dict(), f"of {plan.start}")
+            before = begin.record
         training = fit(
             model, train_images, plan.settings, validation=validation[:2000], unit=self.unit, seed=seed, device=device,
-            transform=binarise if self.binarised else None, folder=folder, progress=progress,
+            transform=binarise if self.binarised else None, initialise=not plan.start, folder=folder,
+            progress=progress,
         )  # fmt: skip
         record = {
             "name": self.name,
@@ -164,8 +172,10 @@ class Run:
             "code_version": code_version(),
             "num_parameters": sum(p.numel() for p in training.model.parameters()),
             "steps": training.steps,
-            "images_seen": training.images_seen,
-            "training_minutes": round(training.seconds / 60, 2),
+            "start": plan.start,
+            "start_images_seen": before["images_seen"],
+            "images_seen": before["images_seen"] + training.images_seen,
+            "training_minutes": round(before["training_minutes"] + training.seconds / 60, 2),
             "hardware": devices.hardware(resolved),
             "torch": torch.__version__,
             "history": training.history,
@@ -293,7 +303,7 @@ _RUNS = {
         _iwae(1, steps=160_000, batch_size=128, anchor=86.76),
         _iwae(5, steps=110_000, batch_size=64, anchor=85.54),
         _iwae(50, steps=180_000, batch_size=32, anchor=84.78),
-        _iwae(50, steps=75_000, batch_size=16, anchor=82.90, layers=2),
+        _iwae(50, steps=150_000, batch_size=32, anchor=82.90, layers=2),
         _vae("vae-bernoulli-grey", "VAE, cross-entropy on grey values", GreyBernoulli()),
         _vae("vae-gaussian-unit", "VAE, Gaussian of unit variance", Gaussian("unit")),
         _vae("vae-gaussian-bounded", "VAE, Gaussian, bounded variance", Gaussian("bounded")),

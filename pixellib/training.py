@@ -89,6 +89,7 @@ def fit(
     validation: Tensor | None = None,
     validation_labels: Tensor | None = None,
     transform: Callable[[Tensor, torch.Generator | None], Tensor] | None = None,
+    initialise: bool = True,
     unit: str = "bits",
     seed: int = 0,
     device: str = "auto",
@@ -99,7 +100,8 @@ def fit(
     """Minimise `model.loss` over images, uint8 (N, C, H, W), and return the model with averaged weights.
 
     labels: int64 (N,), given to the loss as its condition. transform: applied to each batch as it is drawn (say,
-    binarise). unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. folder: where the resume
+    binarise). initialise: whether `model.initialise` sees the images before the first step; not for a model that was
+    trained before. unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. folder: where resume
     state (every `save_every` seconds) and TensorBoard scalars go; a training found there goes on, and ends in the same
     bytes as one never interrupted, because all of a step's noise is seeded by (seed, step, process). With an
     initialised process group (see `process_group`) each process takes its share of every batch, under
@@ -129,7 +131,7 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         torch.manual_seed(seed)
-        if not state:
+        if initialise and not state:
             model.initialise(images)
         model.to(device).train()
         average = (

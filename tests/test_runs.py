@@ -1,5 +1,6 @@
 """A run is a name that stands for one training: found by name, repeated by seed, loaded only where it fits."""
 
+import dataclasses
 import json
 
 import pytest
@@ -57,6 +58,30 @@ def test_names_are_found_and_what_is_not_is_answered_with_the_choices():
         runs.get("iwae-k7")
     with pytest.raises(ValueError, match="unknown profile 'fast'; choose one of quick, reference, paper"):
         runs.get("iwae-k1").plan("fast")
+
+
+def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny, monkeypatch):
+    """With a learning rate of nearly nothing it ends where the other did: nothing was initialised anew."""
+    plan = tiny.plan("reference")
+    still = dataclasses.replace(QUICK, steps=2, learning_rate=1e-12, average=None, validate_every=1)
+    plans = {"reference": dataclasses.replace(plan, settings=still, start="tiny")}
+    second = dataclasses.replace(tiny, name="second", plans=plans, options={**tiny.options, "num_samples": 4})
+    monkeypatch.setitem(runs._RUNS, "second", second)
+    first = tiny.load_or_train("reference", device="cpu")
+    model = second.load_or_train("reference", device="cpu")
+    torch.testing.assert_close(weights(model), weights(first), atol=1e-6, rtol=0)
+    assert model.num_samples == 4 and model.record["start"] == "tiny"
+    assert model.record["images_seen"] == first.record["images_seen"] + 2 * QUICK.batch_size
+    assert model.record["start_images_seen"] == first.record["images_seen"]
+    assert model.record["training_minutes"] >= first.record["training_minutes"]
+
+
+def test_a_run_cannot_begin_with_another_network(tiny, monkeypatch):
+    plan = dataclasses.replace(tiny.plan("reference"), start="tiny", options={"num_latents": (5,)})
+    second = dataclasses.replace(tiny, name="second", plans={"reference": plan})
+    monkeypatch.setitem(runs._RUNS, "second", second)
+    with pytest.raises(checkpoints.CheckpointError, match="checkpoint of tiny does not fit the model"):
+        train(second, "reference")
 
 
 def test_a_profile_that_a_run_lacks_is_refused_with_those_it_has(tiny):
