@@ -151,7 +151,7 @@ def test_the_command_of_the_readme_trains_on_two_processes(tmp_path):
     model = run.load(folder / "iwae-k1.safetensors", "quick")
     settings = run.plan("quick").settings
     assert model.record["images_seen"] == settings.steps * settings.batch_size
-    alone = run.evaluate(model, "validation", run.plan("quick"), device="cpu")[0]
+    alone = run.evaluate(model, "validation", "quick", device="cpu")[0]
     shared = next(row for row in model.record["results"] if row["split"] == "validation")
     assert shared == alone and shared["log_likelihood"] > -150
 
