@@ -143,12 +143,13 @@ def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[st
         test = _last_test(record)
         what = test["kind"] + (f", M = {test['num_samples']:,}" if test["num_samples"] else "")
         published = "{:.2f} ({})".format(*anchors[record["name"]]) if record["name"] in anchors else "–"
+        title = record["title"] + (f", after `{record['start']}`" if record.get("start") else "")
         value, error = -test["log_likelihood"], test["standard_error"]
         shown = f"{value:.2f} ± {error:.2f}"
         if record.get("unit", "nats") == "bits":
             shown = f"{test['bits_per_dim']:.3f} ± {error * test['bits_per_dim'] / value:.3f}"
         lines.append(
-            f"| `{record['name']}` | {record['title']} | {shown} "
+            f"| `{record['name']}` | {title} | {shown} "
             f"| {what}, {test['num_images']:,} images | {published} | {record['num_parameters']:,} "
             f"| {record['images_seen'] / 1e6:.1f} M | {record['training_minutes']:.0f} min, {record['hardware']} |"
         )

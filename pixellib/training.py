@@ -119,7 +119,7 @@ def fit(
     device = devices.resolve(_local_device(device))
     folder = None if folder is None else Path(folder)
     resume_path = None if folder is None else folder / "resume.pt"
-    identity = _plain({**asdict(settings), "seed": seed, "num_images": len(images)})
+    identity = _plain({**asdict(settings), "seed": seed, "num_images": len(images), "initialise": initialise})
 
     state = checkpoints.load_resume(resume_path) if resume_path else None
     if state and state["identity"] != identity:

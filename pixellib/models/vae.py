@@ -7,20 +7,20 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from pixellib.data.transforms import scale
-from pixellib.likelihoods import Bernoulli, Likelihood
-from pixellib.models.interface import ImageModel
-from pixellib.models.iwae import IWAE, gaussian, tanh_network
+from pixellib.likelihoods import Likelihood
+from pixellib.models.latent import LatentModel, gaussian, tanh_network
 
 
-class VAE(IWAE):
-    """An IWAE whose lowest encoder and decoder are convolutional; bounds, weights and samples are inherited.
+class VAE(LatentModel):
+    """Convolutions between pixels and z1, tanh layers between the latents above.
 
-    Two convolutions of stride 2 lead down to a quarter of the size, two transposed ones back up, and a last convolution
-    of stride 1 gives the likelihood's parameters, so that neighbouring pixels have seen the same features. Latents
-    above the first are reached by tanh layers.
+    Two convolutions of stride 2 lead down to a quarter of the size, two transposed ones back up, and convolutions of
+    stride 1 give the likelihood's parameters, so that neighbouring pixels have seen the same features: 3 x 3 at the
+    width of the network, then 1 x 1 to the parameters, which for a mixture are many.
 
     shape: (C, H, W), H and W multiples of 4. width: channels next to the pixels, twice as many below. depth: further
     3 x 3 convolutions at each size. num_latents: size of z1, z2, ... num_samples: M of the training bound. beta: weight
@@ -37,15 +37,12 @@ class VAE(IWAE):
         beta: float = 1.0,
         likelihood: Likelihood | None = None,
     ):
-        ImageModel.__init__(self)
+        super().__init__(shape, num_latents, num_samples, likelihood)
         if any(size % 4 for size in shape[1:]):
             raise ValueError(f"height and width must be multiples of 4, got {tuple(shape)}")
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         if beta <= 0:
             raise ValueError(f"beta must be positive, got {beta}")
-        self.shape, self.num_latents, self.num_samples, self.beta = tuple(shape), tuple(num_latents), num_samples, beta
-        self.likelihood = likelihood or Bernoulli()
+        self.beta = beta
         channels, *size = shape
         small = (2 * width, *(n // 4 for n in size))
         self.encoders = nn.ModuleList([
@@ -62,13 +59,12 @@ class VAE(IWAE):
                 *_extra(2 * width, depth),
                 nn.ConvTranspose2d(2 * width, 2 * width, 4, stride=2, padding=1), nn.SiLU(), *_extra(2 * width, depth),
                 nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), nn.SiLU(),
-                nn.Conv2d(width, self.likelihood.num_params(channels), 3, padding=1),
+                nn.Conv2d(width, width, 3, padding=1), nn.SiLU(),
+                nn.Conv2d(width, self.likelihood.num_params(channels), 1),
             ),
             *(tanh_network(m, 4 * m, 2 * n) for n, m in pairwise(num_latents)),
         ])  # fmt: skip
-
-    def initialise(self, images: Tensor) -> None:
-        """Nothing: the scaled images are centred well enough."""
+        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z1 | x), each float (B, D), for x uint8 (B, C, H, W)."""
@@ -77,8 +73,7 @@ class VAE(IWAE):
 
     def decode(self, z: Tensor) -> Tensor:
         """The likelihood's parameters (..., P, H, W) for z1, float (..., D)."""
-        params = self.decoders[0](z.flatten(0, -2))
-        return params.unflatten(0, z.shape[:-1])
+        return self.decoders[0](z.flatten(0, -2)).unflatten(0, z.shape[:-1])
 
     def loss(self, x: Tensor, condition=None) -> Tensor:
         """-L_M with log p(z) - log q(z | x) weighted by beta, in nats per image."""
