@@ -320,6 +320,8 @@ def test_a_folder_of_another_training_is_refused_and_left_as_it_is(tmp_path, dig
     ):
         with pytest.raises(checkpoints.CheckpointError, match=complaint):
             quiet(model, images, asked, folder=tmp_path, seed=seed)
+    with pytest.raises(checkpoints.CheckpointError, match="initialise True, not False"):
+        quiet(Slope(), BLANK, settings, folder=tmp_path, initialise=False)  # begins with weights of its own
     assert (tmp_path / "resume.pt").read_bytes() == before
 
 

@@ -6,6 +6,7 @@ Computed in units of levels, where the bin ends x +- 1/2 are exact in floating p
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -106,11 +107,12 @@ class LogisticMixtureImages(Distribution):
         means = torch.zeros_like(self.means)  # of each component, in levels
         for c in range(self.event_shape[0]):
             shifted = couple(self.means, self.coefficients, scale_levels(means, self.num_levels), -4)[..., c, :, :, :]
-            masses = (
-                v * self._log_mass(v, shifted, self.log_scales[..., c, :, :, :]).exp()
-                for v in torch.arange(self.num_levels, device=means.device)
+            shifted, log_scales = shifted.unsqueeze(-4), self.log_scales[..., c, :, :, :].unsqueeze(-4)
+            mean = sum(
+                (v * self._log_mass(v, shifted, log_scales).exp()).sum(-4, keepdim=True)
+                for v in self._some_levels(shifted, 3)
             )
-            means = torch.cat([means[..., :c, :, :, :], sum(masses).unsqueeze(-4), means[..., c + 1 :, :, :, :]], -4)
+            means = torch.cat([means[..., :c, :, :, :], mean, means[..., c + 1 :, :, :, :]], -4)
         return (means * self.logits.softmax(-3).unsqueeze(-4)).sum(-3)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -135,11 +137,9 @@ class LogisticMixtureImages(Distribution):
         given = self._log_mass(x, means, self.log_scales).cumsum(-4)  # of this channel and those before it
         given = torch.cat([torch.zeros_like(given[..., :1, :, :, :]), given[..., :-1, :, :, :]], -4)
         log_weights = (self.logits.unsqueeze(-4) + given).log_softmax(-3)
-        pmf = [
-            (log_weights + self._log_mass(v, means, self.log_scales)).logsumexp(-3)
-            for v in torch.arange(self.num_levels, device=means.device)
-        ]
-        return torch.stack(pmf, -4)
+        log_weights, means, log_scales = (t.unsqueeze(-5) for t in (log_weights, means, self.log_scales))
+        pmf = [(log_weights + self._log_mass(v, means, log_scales)).logsumexp(-3) for v in self._some_levels(means, 4)]
+        return torch.cat(pmf, -4)
 
     def sample(self, sample_shape=(), generator: torch.Generator | None = None) -> Tensor:
         """uint8 (*sample_shape, ..., C, H, W): a component for each pixel, then its channels in order."""
@@ -160,6 +160,11 @@ class LogisticMixtureImages(Distribution):
             u = torch.rand(shifted.shape, generator=generator, device=x.device, dtype=x.dtype)
             x[..., c, :, :] = self._quantile(u, shifted, log_scales[..., c, :, :])
         return x.to(levels_dtype(self.num_levels))
+
+    def _some_levels(self, means: Tensor, num_dims: int) -> Iterator[Tensor]:
+        """All levels, as many at a time as stay in the cache, before `num_dims` dimensions of size one."""
+        levels = torch.arange(self.num_levels, device=means.device).view(-1, *[1] * num_dims)
+        yield from levels.split(max(1, SLICE // means.numel()))
 
     def _log_mass(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
         """log P(x) of each component; x integers that broadcast against the means."""
