@@ -97,10 +97,11 @@ def image_figure(
 ) -> Figure:
     """A figure of one grid of images (see `show_images`), `width` inches wide and as high as the grid needs."""
     high, wide = _tile(images, columns).shape[:2]
-    margin = 0.15 + 0.075 * max(map(len, rows), default=0)  # room for the labels, inches
+    margin = 0.1 + 0.065 * max(map(len, rows), default=0)  # room for the labels, inches
     height = (width - margin) * high / wide + 0.3 * bool(title)
     fig, ax = plt.subplots(figsize=(width, height))
     show_images(ax, images, columns=columns, rows=rows, title=title)
+    ax.set_anchor("E")  # what is left over goes to the labels
     return fig
 
 

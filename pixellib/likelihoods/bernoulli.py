@@ -17,6 +17,7 @@ class Bernoulli:
     """p(x = 255) = sigmoid(params), one independent coin for each sub-pixel; values are 0 or 255."""
 
     kind: ClassVar = "mass"
+    joint: ClassVar = False
 
     def num_params(self, channels: int) -> int:
         return channels

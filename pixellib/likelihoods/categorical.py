@@ -16,6 +16,7 @@ class Categorical:
     """Independent sub-pixels with any distribution over L levels. Parameters: for each channel its L logits."""
 
     kind: ClassVar = "mass"
+    joint: ClassVar = False
     num_levels: int = 256
 
     def __post_init__(self):

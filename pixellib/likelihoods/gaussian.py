@@ -23,6 +23,7 @@ class Gaussian:
     """
 
     kind: ClassVar = "density"  # per unit of the [-1, 1] axis; one level is 1 / 127.5 of it
+    joint: ClassVar = False
     variance: Literal["unit", "bounded", "free"] = "free"
 
     def __post_init__(self):

@@ -17,6 +17,7 @@ class Likelihood(Protocol):
     """
 
     kind: Literal["mass", "density", "improper"]  # what log_prob is the logarithm of
+    joint: bool  # whether the channels of a pixel share parameters and are drawn together
 
     def num_params(self, channels: int) -> int:
         """P: how many parameters the network gives each pixel of an image with so many colour channels."""

@@ -35,6 +35,7 @@ class DiscretizedLogistic:
     """
 
     kind: ClassVar = "mass"
+    joint: ClassVar = False
     scale: Literal["bounded", "free"] = "free"
     edges: Edges = "absorb"
     num_levels: int = 256

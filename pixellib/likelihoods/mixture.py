@@ -26,6 +26,7 @@ class LogisticMixture:
     """
 
     kind: ClassVar = "mass"
+    joint: ClassVar = True
     num_components: int = 10
     edges: Edges = "absorb"
     num_levels: int = 256

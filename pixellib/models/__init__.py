@@ -1,7 +1,10 @@
 """One file per family of models; every model is an `ImageModel`."""
 
+from pixellib.models.autoregressive import AutoregressiveModel
+from pixellib.models.gated_pixelcnn import GatedPixelCNN
 from pixellib.models.interface import ImageModel
 from pixellib.models.iwae import IWAE
+from pixellib.models.pixelcnn import PixelCNN
 from pixellib.models.vae import VAE
 
-__all__ = ["IWAE", "VAE", "ImageModel"]
+__all__ = ["IWAE", "VAE", "AutoregressiveModel", "GatedPixelCNN", "ImageModel", "PixelCNN"]

@@ -1,0 +1,83 @@
+"""Finding leaks: does a model that says it is autoregressive see only the past, and all of it that it should?"""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from pixellib.models.autoregressive import AutoregressiveModel
+
+
+def assert_causal(model: AutoregressiveModel, *, size: tuple[int, int] = (6, 6), condition=None) -> None:
+    """AssertionError, naming a place, if parameters see what they must predict, or are blind to what they should see.
+
+    Works on a float64 copy of the model and a random image of the given size, in two ways that do not share a mistake:
+    every sub-pixel is changed and the parameters compared, and the parameters are differentiated. What comes before a
+    sub-pixel, and its own parameters, must stay as they are everywhere; the pixels next to it, right and below, and,
+    where channels are ordered, the later channels of its own pixel must move somewhere in the image. condition: for one
+    image, where the model needs one.
+    """
+    model = copy.deepcopy(model).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    y = 2 * torch.rand(1, model.channels, *size, generator=generator, dtype=torch.float64) - 1
+    y = y.to(next(model.parameters()).device)
+    if isinstance(condition, Tensor) and condition.is_floating_point():
+        condition = condition.double()
+    for how, influence in (("a change", by_change), ("the derivative", by_derivative)):
+        _judge(influence(model, y, condition).cpu(), how, model.ordered)
+
+
+@torch.no_grad()
+def by_change(model: AutoregressiveModel, y: Tensor, condition=None) -> Tensor:
+    """How much the parameters move when one sub-pixel of the scaled image y, float (1, C, H, W), changes its sign.
+
+    float (C, H, W, G, H, W), from sub-pixel to parameters, in absolute value. G: the channels that have parameters of
+    their own, 1 where a pixel's channels are drawn together.
+    """
+    before, influence = model.network(y, condition), []
+    for index in range(y.numel()):
+        changed = y.flatten().clone()
+        changed[index] *= -1
+        moved = (model.network(changed.view_as(y), condition) - before).abs()[0]
+        influence.append(torch.stack([part.sum(0) for part in _by_channel(model, moved)]))
+    return torch.stack(influence).view(*y.shape[1:], *influence[0].shape)
+
+
+def by_derivative(model: AutoregressiveModel, y: Tensor, condition=None) -> Tensor:
+    """The same from derivatives: of a random combination of the parameters by each sub-pixel, in absolute value."""
+    y = y.clone().requires_grad_()
+    params = model.network(y, condition)[0]
+    weights = 0.5 + torch.rand(len(params), 1, 1, generator=torch.Generator().manual_seed(1), dtype=params.dtype)
+    sums = torch.stack([part.sum(0) for part in _by_channel(model, params * weights.to(params))])
+    columns = [torch.autograd.grad(s, y, retain_graph=True)[0][0].abs() for s in sums.flatten()]
+    return torch.stack(columns, -1).view(*y.shape[1:], *sums.shape)
+
+
+def _by_channel(model: AutoregressiveModel, params: Tensor) -> list[Tensor]:
+    groups = model.parameter_groups()
+    if groups is None:
+        return [params]
+    return [params[(groups == channel).to(params.device)] for channel in range(model.channels)]
+
+
+def _judge(influence: Tensor, how: str, ordered: bool) -> None:
+    """influence: (C, H, W, G, H, W)."""
+    channels, height, width, groups = influence.shape[:4]
+    seen = (influence > 1e-12).reshape(channels, height * width, groups, height * width)  # pixels in their order
+    for c in range(channels):
+        for g in range(groups):
+            by_pixel = seen[c, :, g]  # from pixels to pixels
+            allowed = torch.ones_like(by_pixel).triu(0 if ordered and g > c else 1)
+            leaks = (by_pixel & ~allowed).nonzero()
+            if len(leaks):
+                (row, column), (to_row, to_column) = (divmod(i, width) for i in leaks[0].tolist())
+                raise AssertionError(
+                    f"{how} of channel {c} at row {row}, column {column} reaches parameters"
+                    f"{f' of channel {g}' * ordered} at row {to_row}, column {to_column}, which come first"
+                )
+            expected = {"right": 1, "below": width, **({"at the same place": 0} if ordered and g > c else {})}
+            for name, offset in expected.items():
+                if not by_pixel.diagonal(offset).any():
+                    raise AssertionError(
+                        f"{how} of channel {c} never reaches parameters{f' of channel {g}' * ordered} {name}"
+                    )

@@ -1,0 +1,175 @@
+"""What all autoregressive models share: p(x) as a product over pixels, of which each sees those before it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pixellib import sampling
+from pixellib.data.transforms import scale
+from pixellib.likelihoods import Likelihood
+from pixellib.models.interface import ImageModel
+from pixellib.models.layers import Step
+
+
+class AutoregressiveModel(ImageModel):
+    """p(x) = prod_i p(x_i | x_1 .. x_{i-1}), rows from the top, pixels from the left, exact in one pass.
+
+    A subclass defines two streams. `vertical` sees the rows above a pixel, for a whole row at a time; `horizontal` sees
+    the pixels to the left, and what `vertical` gave. Both take a `Step` when an image is drawn pixel by pixel.
+
+    Where each parameter of the likelihood serves one colour channel, channels are ordered: green's parameters see red,
+    blue's see red and green. A likelihood that draws a pixel's channels together (`joint`) couples them itself.
+
+    channels: C. size: (H, W) that `sample` draws unless told. num_classes: if the model is conditioned on a class,
+    condition is int64 (B,); condition_channels: if on a map, condition is float (B, D, H, W).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: Sequence[int],
+        likelihood: Likelihood,
+        *,
+        num_classes: int | None = None,
+        condition_channels: int | None = None,
+    ):
+        super().__init__()
+        if num_classes is not None and condition_channels is not None:
+            raise ValueError("a model is conditioned on a class or on a map, not on both")
+        self.channels, self.size, self.likelihood = channels, tuple(size), likelihood
+        self.num_classes, self.condition_channels = num_classes, condition_channels
+        self.ordered = channels > 1 and not likelihood.joint
+
+    @property
+    def kind(self) -> str:
+        return "exact" if self.likelihood.kind == "mass" else self.likelihood.kind
+
+    def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
+        """Features for `horizontal`. above: the scaled image shifted down by one row, (B, C, H, W)."""
+        raise TypeError(f"{type(self).__name__} defines no vertical")
+
+    def horizontal(
+        self, left: Tensor, pixel: Tensor, vertical: list[Tensor], condition: list[Tensor], step: Step | None = None
+    ) -> Tensor:
+        """The likelihood's parameters. left: the scaled image shifted right by one pixel, each pixel's left neighbour.
+        pixel: the scaled image itself, for ordered channels to see the earlier ones.
+        """
+        raise TypeError(f"{type(self).__name__} defines no horizontal")
+
+    def embed(self, condition) -> list[Tensor]:
+        """What the layers add for a condition, each (B, F, 1, 1) or (B, F, H, W); nothing without one."""
+        return []
+
+    def network(self, y: Tensor, condition=None) -> Tensor:
+        """The likelihood's parameters, float (B, P, H, W), for scaled images y in [-1, 1], float (B, C, H, W)."""
+        condition = self.embed(self.check_condition(condition, len(y)))
+        return self.horizontal(shift_right(y), y, self.vertical(shift_down(y), condition), condition)
+
+    def params(self, x: Tensor, condition=None) -> Tensor:
+        """The likelihood's parameters, float (B, P, H, W), for images uint8 (B, C, H, W); causal in x."""
+        if x.dim() != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"expected images (B, {self.channels}, H, W), got {tuple(x.shape)}")
+        return self.network(self.scale(x), condition)
+
+    def log_prob(self, x: Tensor, condition=None) -> Tensor:
+        """log p(x | condition), float (B,), in nats; exact."""
+        return self.likelihood(self.params(x, condition)).log_prob(x)
+
+    def sample(
+        self,
+        num_samples: int,
+        *,
+        condition=None,
+        generator: torch.Generator | None = None,
+        size: Sequence[int] | None = None,
+        given: tuple[Tensor, int] | None = None,
+        temperature: float = 1.0,
+        cached: bool = True,
+        progress: bool = False,
+    ) -> Tensor:
+        """Images drawn pixel by pixel, uint8 (num_samples, C, H, W); see `pixellib.sampling.sample`."""
+        return sampling.sample(
+            self, num_samples, condition=condition, generator=generator, size=size or self.size, given=given,
+            temperature=temperature, cached=cached, progress=progress,
+        )  # fmt: skip
+
+    def groups_of(self, num_features: int) -> Tensor | None:
+        """The channel of each of so many features, int64, in equal blocks; None where channels are not ordered.
+
+        ValueError if the channels do not divide them.
+        """
+        if not self.ordered:
+            return None
+        if num_features % self.channels:
+            raise ValueError(f"{num_features} features do not divide into {self.channels} ordered channels")
+        return torch.arange(self.channels).repeat_interleave(num_features // self.channels)
+
+    def parameter_groups(self) -> Tensor | None:
+        """The channel of each of the likelihood's parameters; None where channels are not ordered."""
+        return self.likelihood.param_groups(self.channels) if self.ordered else None
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Images uint8 as the network sees them: in [-1, 1], in the type of its weights."""
+        return scale(x).to(next(self.parameters()).dtype)
+
+    def check_condition(self, condition, num_images: int):
+        """The condition. ValueError if it is missing or superfluous, out of range or of another shape."""
+        asked = self.num_classes is not None or self.condition_channels is not None
+        if (condition is None) == asked:
+            raise ValueError(f"{type(self).__name__} {'needs a' if asked else 'takes no'} condition")
+        if condition is None:
+            return None
+        if self.num_classes is not None:
+            if condition.shape != (num_images,) or condition.is_floating_point():
+                raise ValueError(
+                    f"expected one class (an integer) for each of {num_images} images, "
+                    f"got {condition.dtype} {tuple(condition.shape)}"
+                )
+            if num_images and not 0 <= condition.min() <= condition.max() < self.num_classes:
+                raise ValueError(
+                    f"classes are 0..{self.num_classes - 1}, got {int(condition.min())}..{int(condition.max())}"
+                )
+        elif condition.dim() != 4 or condition.shape[:2] != (num_images, self.condition_channels):
+            raise ValueError(
+                f"expected a map ({num_images}, {self.condition_channels}, H, W), got {tuple(condition.shape)}"
+            )
+        return condition
+
+
+def check_kernel(kernel: int) -> int:
+    """How far an odd kernel reaches. ValueError for an even one, which has no centre."""
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd, got {kernel}")
+    return kernel // 2
+
+
+class Conditioning(nn.Module):
+    """For each of several layers, what a class (an embedding) or a map (a 1 x 1 convolution) adds to its features.
+
+    Begins at zero, so that a conditioned model starts as an unconditioned one (location-independent and -dependent:
+    van den Oord et al. 2016, "Conditional image generation with PixelCNN decoders", section 2.3).
+    """
+
+    def __init__(self, num_classes: int | None, condition_channels: int | None, num_features: Sequence[int]):
+        super().__init__()
+        self.split = tuple(num_features)
+        if num_classes is not None:
+            self.layer = nn.Embedding(num_classes, sum(self.split))
+        else:
+            self.layer = nn.Conv2d(condition_channels, sum(self.split), 1, bias=False)
+        nn.init.zeros_(self.layer.weight)
+
+    def forward(self, condition: Tensor) -> list[Tensor]:
+        out = self.layer(condition)
+        return list((out[..., None, None] if out.dim() == 2 else out).split(self.split, 1))
+
+
+def shift_down(x: Tensor) -> Tensor:
+    """Each row gets the one above it, the first zeros."""
+    return nn.functional.pad(x, (0, 0, 1, -1))
+
+
+def shift_right(x: Tensor) -> Tensor:
+    """Each column gets the one to its left, the first zeros."""
+    return nn.functional.pad(x, (1, -1, 0, 0))

@@ -1,0 +1,115 @@
+"""Gated PixelCNN: a vertical and a horizontal stack, no blind spot.
+
+Van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves and Kavukcuoglu, "Conditional image generation with PixelCNN
+decoders", NIPS 2016, sections 2.1 to 2.3.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixellib.likelihoods import Categorical, Likelihood
+from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_kernel
+from pixellib.models.layers import CausalConv2d, Step, here, index_groups
+
+
+class GatedPixelCNN(AutoregressiveModel):
+    """num_layers gated layers of `width` features in each of two stacks, then two 1 x 1 convolutions.
+
+    The vertical stack sees all rows above a pixel, kernel // 2 more with each layer; the horizontal one the pixels to
+    the left, and at each layer what the vertical one found. dilations: of each layer, 1 unless given.
+
+    channels, size, likelihood, num_classes, condition_channels: see AutoregressiveModel. ValueError for an even kernel,
+    or a width that ordered channels do not divide.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        size: Sequence[int] = (28, 28),
+        num_layers: int = 5,
+        width: int = 32,
+        kernel: int = 5,
+        dilations: Sequence[int] | None = None,
+        likelihood: Likelihood | None = None,
+        num_classes: int | None = None,
+        condition_channels: int | None = None,
+    ):
+        likelihood = likelihood or Categorical()
+        super().__init__(channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels)
+        reach = check_kernel(kernel)
+        dilations = tuple(dilations or [1] * num_layers)
+        if len(dilations) != num_layers:
+            raise ValueError(f"one dilation per layer: got {len(dilations)} for {num_layers} layers")
+        features = self.groups_of(width)
+        self.features = index_groups(features)
+        self.first_above = CausalConv2d(channels, width, above=max(reach - 1, 0), left=reach, right=reach)
+        self.first_left = CausalConv2d(channels, width, left=max(reach - 1, 0), out_groups=features)
+        self.first_pixel = None
+        if self.ordered:
+            colours = self.groups_of(channels)
+            self.first_pixel = CausalConv2d(channels, width, in_groups=colours, out_groups=features, strict=True)
+        self.layers = nn.ModuleList(GatedLayer(width, reach, dilation, features) for dilation in dilations)
+        self.hidden = CausalConv2d(width, width, in_groups=features, out_groups=features)
+        self.last = CausalConv2d(
+            width, likelihood.num_params(channels), in_groups=features, out_groups=self.parameter_groups()
+        )
+        self.conditioning = None
+        if num_classes is not None or condition_channels is not None:
+            self.conditioning = Conditioning(num_classes, condition_channels, [2 * width] * (2 * num_layers))
+
+    def embed(self, condition) -> list[Tensor]:
+        return [] if condition is None else self.conditioning(condition)
+
+    def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
+        v = self.first_above(above, step)
+        links = [v]
+        for i, layer in enumerate(self.layers):
+            v, link = layer.down(v, condition[2 * i] if condition else None, step)
+            links.append(link)
+        return links
+
+    def horizontal(
+        self, left: Tensor, pixel: Tensor, vertical: list[Tensor], condition: list[Tensor], step: Step | None = None
+    ) -> Tensor:
+        h = self.first_left(left, step) + here(vertical[0], step, self.features)
+        if self.first_pixel is not None:
+            h = h + self.first_pixel(pixel, step)
+        for i, layer in enumerate(self.layers):
+            h = layer.across(h, vertical[i + 1], condition[2 * i + 1] if condition else None, step)
+        return self.last(F.relu(self.hidden(F.relu(h), step)), step)
+
+
+class GatedLayer(nn.Module):
+    """Equation (2) of the paper in each stack: tanh(a) sigmoid(b), a and b being halves of one convolution's output.
+
+    The vertical stack's half-way features enter the horizontal one; that has a residual connection.
+    """
+
+    def __init__(self, width: int, reach: int, dilation: int, features: Tensor | None):
+        super().__init__()
+        twice = None if features is None else features.repeat(2)
+        self.twice = index_groups(twice)
+        self.v = CausalConv2d(width, 2 * width, above=reach, left=reach, right=reach, dilation=dilation)
+        self.h = CausalConv2d(width, 2 * width, left=reach, dilation=dilation, in_groups=features, out_groups=twice)
+        self.link = CausalConv2d(2 * width, 2 * width)
+        self.mix = CausalConv2d(width, width, in_groups=features, out_groups=features)
+
+    def down(self, v: Tensor, condition: Tensor | None, step: Step | None) -> tuple[Tensor, Tensor]:
+        """The vertical stack's next features, and what they add in the horizontal one, (B, 2 F, H, W)."""
+        v = self.v(v, step)
+        link = self.link(v, step)
+        return gate(v if condition is None else v + condition), link
+
+    def across(self, h: Tensor, link: Tensor, condition: Tensor | None, step: Step | None) -> Tensor:
+        a = self.h(h, step) + here(link, step, self.twice)
+        if condition is not None:
+            a = a + here(condition, step, self.twice)
+        return h + self.mix(gate(a), step)
+
+
+def gate(a: Tensor) -> Tensor:
+    """tanh of the first half of the features times sigmoid of the second."""
+    a, b = a.chunk(2, 1)
+    return a.tanh() * b.sigmoid()

@@ -1,0 +1,80 @@
+"""PixelCNN: a stack of masked convolutions.
+
+Van den Oord, Kalchbrenner and Kavukcuoglu, "Pixel recurrent neural networks", ICML 2016, sections 3.1 and 3.4.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixellib.likelihoods import Categorical, Likelihood
+from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_kernel
+from pixellib.models.layers import CausalConv2d, Step, here, index_groups
+
+
+class PixelCNN(AutoregressiveModel):
+    """num_layers masked kernel x kernel convolutions of `width` features with ReLUs, then two 1 x 1 convolutions.
+
+    What a mask would cut from a kernel is never computed: each layer is a convolution over the rows above and one over
+    the pixels to the left. Pixels to the upper right of the last layers' reach stay unseen: the blind spot.
+
+    channels, size, likelihood, num_classes, condition_channels: see AutoregressiveModel. ValueError for an even kernel,
+    or a width that ordered channels do not divide.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        size: Sequence[int] = (28, 28),
+        num_layers: int = 5,
+        width: int = 30,
+        kernel: int = 5,
+        likelihood: Likelihood | None = None,
+        num_classes: int | None = None,
+        condition_channels: int | None = None,
+    ):
+        likelihood = likelihood or Categorical()
+        super().__init__(channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels)
+        reach = check_kernel(kernel)
+        if reach == 0:
+            raise ValueError("a PixelCNN's kernel must be at least 3")
+        features = self.groups_of(width)
+        self.features = index_groups(features)
+        among = {"in_groups": features, "out_groups": features}
+        self.first_above = CausalConv2d(channels, width, above=reach - 1, left=reach, right=reach)
+        self.first_left = CausalConv2d(channels, width, left=reach - 1, out_groups=features)
+        self.first_pixel = None
+        if self.ordered:
+            colours = self.groups_of(channels)
+            self.first_pixel = CausalConv2d(channels, width, in_groups=colours, out_groups=features, strict=True)
+        self.above = nn.ModuleList(
+            CausalConv2d(width, width, above=reach, left=reach, right=reach, current=False, **among)
+            for _ in range(num_layers - 1)
+        )
+        self.left = nn.ModuleList(CausalConv2d(width, width, left=reach, **among) for _ in range(num_layers - 1))
+        self.hidden = CausalConv2d(width, width, **among)
+        self.last = CausalConv2d(
+            width, likelihood.num_params(channels), in_groups=features, out_groups=self.parameter_groups()
+        )
+        self.conditioning = None
+        if num_classes is not None or condition_channels is not None:
+            self.conditioning = Conditioning(num_classes, condition_channels, [width] * num_layers)
+
+    def embed(self, condition) -> list[Tensor]:
+        return [] if condition is None else self.conditioning(condition)
+
+    def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
+        return [self.first_above(above, step)]
+
+    def horizontal(
+        self, left: Tensor, pixel: Tensor, vertical: list[Tensor], condition: list[Tensor], step: Step | None = None
+    ) -> Tensor:
+        h = self.first_left(left, step) + here(vertical[0], step, self.features)
+        if self.first_pixel is not None:
+            h = h + self.first_pixel(pixel, step)
+        for i in range(len(self.above) + 1):
+            if i:
+                h = self.above[i - 1](h, step) + self.left[i - 1](h, step)
+            h = F.relu(h + here(condition[i], step, self.features) if condition else h)
+        return self.last(F.relu(self.hidden(h, step)), step)

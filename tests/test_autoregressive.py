@@ -1,0 +1,192 @@
+"""Autoregressive models: exact, causal, and the same whether they see a whole image or draw it pixel by pixel."""
+
+import pytest
+import torch
+
+from pixellib.causality import assert_causal
+from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, LogisticMixture
+from pixellib.models import GatedPixelCNN, PixelCNN
+from pixellib.sampling import cached_params
+
+FAMILIES = [PixelCNN, GatedPixelCNN]
+HEADS = [Categorical(8), Bernoulli(), DiscretizedLogistic(), LogisticMixture(2)]
+
+
+def build(family, channels=1, likelihood=None, **options):
+    """A small model in float64 whose every weight is random, so that nothing is hidden by a zero."""
+    torch.manual_seed(0)
+    options = {"num_layers": 2, "width": 24, "kernel": 3, **options}
+    model = family(channels, (5, 4), likelihood=likelihood or Categorical(8), **options).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight) / max(1, weight[0].numel()) ** 0.5)
+    return model.eval()
+
+
+def conditions(model, num_images):
+    """A condition of the kind the model takes, or None."""
+    if model.num_classes:
+        return torch.arange(num_images) % model.num_classes
+    if model.condition_channels:
+        return torch.randn(num_images, model.condition_channels, 5, 4, generator=seeded(), dtype=torch.float64)
+    return None
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+VARIANTS = [
+    *((family, channels, head, {}) for family in FAMILIES for channels in (1, 3) for head in HEADS),
+    *((family, 3, Categorical(8), {"num_classes": 3}) for family in FAMILIES),
+    *((family, 1, Categorical(8), {"condition_channels": 2}) for family in FAMILIES),
+    (GatedPixelCNN, 3, Categorical(8), {"dilations": (1, 2)}),
+    (PixelCNN, 3, Categorical(8), {"kernel": 5}),
+]
+
+
+@pytest.mark.parametrize(("family", "channels", "head", "options"), VARIANTS)
+def test_only_the_past_is_seen_and_all_neighbours_of_it(family, channels, head, options):
+    model = build(family, channels, head, **options)
+    assert_causal(model, size=(5, 4), condition=conditions(model, 1))
+
+
+@pytest.mark.parametrize(("family", "channels", "head", "options"), VARIANTS)
+def test_cached_and_naive_sampling_draw_identical_images(family, channels, head, options):
+    model = build(family, channels, head, **options)
+    asked = {"condition": conditions(model, 3)}
+    for more in ({}, {"temperature": 0.5}, {"given": (torch.full((channels, 5, 4), 3, dtype=torch.uint8), 2)}):
+        fast, slow = (model.sample(3, generator=seeded(), cached=cached, **asked, **more) for cached in (True, False))
+        assert torch.equal(fast, slow)
+        assert fast.dtype == torch.uint8
+        assert fast.shape == (3, channels, 5, 4)
+        assert fast.double().std() > 0  # something was drawn
+
+
+def test_the_probabilities_of_all_images_sum_to_one():
+    for family in FAMILIES:
+        model = build(family, likelihood=Categorical(3))
+        images = torch.cartesian_prod(*[torch.arange(3, dtype=torch.uint8)] * 4).view(-1, 1, 2, 2)
+        assert model.kind == "exact"
+        torch.testing.assert_close(model.log_prob(images).exp().sum().item(), 1.0, atol=1e-9, rtol=0)
+
+
+class Leaking(GatedPixelCNN):
+    """The classic bug: a first layer that sees the pixel it must predict."""
+
+    def horizontal(self, left, pixel, vertical, condition, step=None):
+        return super().horizontal(left + pixel, pixel, vertical, condition, step)
+
+
+class Blind(GatedPixelCNN):
+    """A horizontal stack without input."""
+
+    def horizontal(self, left, pixel, vertical, condition, step=None):
+        return super().horizontal(0 * left, pixel, vertical, condition, step)
+
+
+def test_a_leak_and_a_blindness_are_found_and_named():
+    with pytest.raises(
+        AssertionError, match="a change of channel 0 at row 0, column 0 reaches parameters at row 0, col"
+    ):
+        assert_causal(build(Leaking))
+    with pytest.raises(AssertionError, match="a change of channel 0 never reaches parameters right"):
+        assert_causal(build(Blind))
+
+
+def reach(model, size=9):
+    """Which earlier pixels of an image of that size influence the parameters of the pixel in its middle: (H, W)."""
+    y = torch.randn(1, 1, size, size, generator=seeded(), dtype=torch.float64, requires_grad=True)
+    model.network(y)[0, :, size // 2, size // 2].sum().backward()
+    return y.grad[0, 0] != 0
+
+
+def test_gated_layers_see_every_earlier_pixel_in_reach_and_plain_ones_have_a_blind_spot():
+    past = (torch.arange(81) < 40).view(9, 9)
+    assert torch.equal(reach(build(GatedPixelCNN, num_layers=3)), past)
+    seen = reach(build(PixelCNN, num_layers=4))
+    assert not (seen & ~past).any()
+    assert not seen[3, 6:].any()  # to the upper right
+    assert seen[3, :6].all()
+
+
+def test_cached_parameters_agree_with_a_forward_pass_in_float32():
+    for family in FAMILIES:
+        model = build(family, 3).float()
+        x = torch.randint(8, (2, 3, 5, 4), generator=seeded(), dtype=torch.uint8)
+        with torch.inference_mode():
+            whole = model.params(x)
+            for (row, column, channel), params in cached_params(model, x, None, 0):
+                expected = whole[:, 8 * channel : 8 * channel + 8, row, column]
+                torch.testing.assert_close(params[..., 0, 0], expected, atol=1e-4, rtol=0)
+
+
+def test_images_of_another_size_and_completions_keep_what_was_given():
+    model = build(GatedPixelCNN, 3)
+    assert model.sample(2, size=(3, 7), generator=seeded()).shape == (2, 3, 3, 7)
+    given = torch.randint(8, (2, 3, 5, 4), generator=seeded(), dtype=torch.uint8)
+    completed = model.sample(2, given=(given, 3), generator=seeded())
+    assert torch.equal(completed[:, :, :3], given[:, :, :3])
+    assert torch.equal(model.sample(2, given=(given, 5)), given)
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"num_samples": 0}, "expected a positive number and size of images, got 0 of 5 x 4"),
+        ({"size": (0, 4)}, "positive number and size"),
+        ({"temperature": 0.0}, "temperature must be positive, got 0"),
+        ({"given": (torch.zeros(1, 5, 5, dtype=torch.uint8), 1)}, r"expected a given image uint8 \(1, 5, 4\)"),
+        ({"given": (torch.zeros(1, 5, 4), 1)}, "got torch.float32"),
+        ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), 6)}, r"num_known_rows must be in 0\.\.5, got 6"),
+        ({"condition": torch.zeros(2)}, "GatedPixelCNN takes no condition"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(asked, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        build(GatedPixelCNN).sample(**{"num_samples": 2, **asked})
+
+
+def test_conditions_that_do_not_fit_are_refused():
+    x = torch.zeros(2, 1, 5, 4, dtype=torch.uint8)
+    by_class, by_map = build(PixelCNN, num_classes=3), build(PixelCNN, condition_channels=2)
+    for model, condition, complaint in (
+        (by_class, None, "PixelCNN needs a condition"),
+        (by_class, torch.tensor([0, 3]), r"classes are 0\.\.2, got 0\.\.3"),
+        (by_class, torch.tensor([0]), "expected one class .* for each of 2 images"),
+        (by_map, torch.zeros(2, 3, 5, 4), r"expected a map \(2, 2, H, W\), got \(2, 3, 5, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            model.log_prob(x, condition)
+    with pytest.raises(ValueError, match="on a class or on a map"):
+        build(PixelCNN, num_classes=3, condition_channels=2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_that_cannot_be_built_are_refused(family):
+    with pytest.raises(ValueError, match="kernel must be odd, got 4"):
+        family(kernel=4)
+    with pytest.raises(ValueError, match="32 features do not divide into 3 ordered channels"):
+        family(channels=3, width=32)
+    with pytest.raises(ValueError, match=r"expected images \(B, 1, H, W\), got \(2, 3, 5, 4\)"):
+        build(family).log_prob(torch.zeros(2, 3, 5, 4, dtype=torch.uint8))
+
+
+def test_an_interrupted_sampling_leaves_the_model_as_it_was():
+    model = build(GatedPixelCNN).train()
+
+    class Interrupting:
+        joint, calls = False, 0
+
+        def __call__(self, params):
+            self.calls += 1
+            if self.calls == 3:
+                raise KeyboardInterrupt
+            return Categorical(8)(params)
+
+    likelihood, model.likelihood = model.likelihood, Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        model.sample(2)
+    model.likelihood = likelihood
+    assert model.training
+    assert torch.equal(model.sample(2, generator=seeded()), build(GatedPixelCNN).sample(2, generator=seeded()))
