@@ -19,7 +19,7 @@ from pixellib import __version__, checkpoints, data, devices
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
 from pixellib.likelihoods import DiscretizedLogistic, Gaussian, GreyBernoulli, LogisticMixture
-from pixellib.models import IWAE, VAE, ImageModel
+from pixellib.models import IWAE, VAE, ImageModel, PixelCNN
 from pixellib.training import Settings, fit
 
 PROFILES = ("quick", "reference", "paper")
@@ -308,6 +308,49 @@ def _vae(name: str, title: str, likelihood, *, dataset: str = "cifar10", steps: 
     )  # fmt: skip
 
 
+def _pixelcnn(
+    name: str,
+    title: str,
+    family: type[ImageModel],
+    steps: int,
+    *,
+    dataset: str = "mnist",
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
+    anchor: tuple[float, str] | None = None,
+    **options,
+) -> Run:
+    """An autoregressive model. The quick profile trains a small one on embedded images."""
+    channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
+    settings = Settings(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=200,
+        schedule="cosine",
+        clip=1.0,
+        average=0.999,
+        validate_every=steps // 20,
+    )
+    return Run(
+        name=name,
+        title=title,
+        dataset=dataset,
+        family=family,
+        options={"channels": channels, "size": size, **options},
+        plans={
+            "quick": Plan(
+                replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15),
+                options={"num_layers": 3, "width": 18}, dataset="mnist" if dataset == "mnist" else "offline_crops",
+                num_test=40,
+            ),
+            "reference": Plan(settings),
+            "paper": Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000)),
+        },
+        anchor=anchor,
+    )  # fmt: skip
+
+
 _RUNS = {
     run.name: run
     for run in (
@@ -333,6 +376,8 @@ _RUNS = {
         ),
         _vae("vae-logistic-mnist", "VAE, discretised logistic", DiscretizedLogistic(), dataset="mnist"),
         _vae("vae-dmol-mnist", "VAE, mixture of logistics", LogisticMixture(), dataset="mnist"),
+        _pixelcnn("pixelcnn-mnist-5x30", "PixelCNN, 5 layers of 30", PixelCNN, 3_000, num_layers=5, width=30, kernel=5),
+        _pixelcnn("pixelcnn-mnist-9x63", "PixelCNN, 9 layers of 63", PixelCNN, 3_000, num_layers=9, width=63, kernel=5),
     )
 }
 
