@@ -54,21 +54,23 @@ def machine() -> dict:
 
 @pytest.fixture
 def compare(benchmark, machine, pytestconfig):
-    def compare(name, ours, reference, *, times=1.0, flops=None, ask="", rounds=7, warm_up=2) -> dict:
+    def compare(name, ours, reference, *, times=1.0, reference_times=None, flops=None, ask="", rounds=7, warm_up=2):
         """Time ours against the reference and return the row of the record, to which more may be added.
 
-        times: how many calls the row stands for. flops: of the matrix products in one call. ask: of speed.
+        times: how many calls the row stands for, of ours and, unless reference_times says otherwise, of the
+        reference. flops: of the matrix products in one call. ask: of speed.
         """
         plain = []
         benchmark.pedantic(
             ours, setup=lambda: plain.append(seconds(reference)), rounds=rounds, warmup_rounds=warm_up
         )  # setup runs before every round, so the two alternate
         one, other = benchmark.stats.stats.median, statistics.median(plain[warm_up:])
+        reference_seconds = (times if reference_times is None else reference_times) * other
         row = {
             "name": name,
             "seconds": times * one,
-            "reference_seconds": times * other,
-            "ratio": other / one,
+            "reference_seconds": reference_seconds,
+            "ratio": reference_seconds / (times * one),
             "ask": ask,
         }
         if flops:
