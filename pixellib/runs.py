@@ -90,6 +90,12 @@ class Run:
             images = binarise(images, torch.Generator().manual_seed(0))
         return images
 
+    def labels(self, split: str, profile: str = "reference") -> torch.Tensor | None:
+        """The condition of each image of a split, int64 (N,), where the model is conditioned on the class."""
+        if self._options(profile).get("num_classes") is None:
+            return None
+        return data.load(self.plan(profile).dataset or self.dataset, split)[1]
+
     def load_or_train(
         self, profile: str = "reference", *, retrain: bool = False, device: str = "auto", seed: int = 0
     ) -> ImageModel:
@@ -147,6 +153,7 @@ class Run:
         resolved = devices.resolve(device)
         train_images = self.images("train", profile)[: plan.num_images]
         validation = self.images("validation", profile)
+        labels, validation_labels = (self.labels(split, profile) for split in ("train", "validation"))
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             model = self.build(profile)
@@ -156,9 +163,10 @@ class Run:
             checkpoints.restore(model, begin.state_dict(), f"of {plan.start}")
             before = begin.record
         training = fit(
-            model, train_images, plan.settings, validation=validation[:2000], unit=self.unit, seed=seed, device=device,
-            transform=binarise if self.binarised else None, initialise=not plan.start, folder=folder,
-            progress=progress,
+            model, train_images, plan.settings, labels=None if labels is None else labels[: plan.num_images],
+            validation=validation[:2000], validation_labels=None if labels is None else validation_labels[:2000],
+            transform=binarise if self.binarised else None, initialise=not plan.start, unit=self.unit, seed=seed,
+            device=device, folder=folder, progress=progress,
         )  # fmt: skip
         record = {
             "name": self.name,
@@ -198,12 +206,13 @@ class Run:
         self, model: ImageModel, split: str, profile: str, *, device: str = "auto", progress: bool = False
     ) -> list[dict]:
         """Rows for the record: the bound that was trained, and on the test set the M-sample bound of the plan."""
-        plan, images = self.plan(profile), self.images(split, profile)
+        plan, images, labels = self.plan(profile), self.images(split, profile), self.labels(split, profile)
         if split == "train":
             images = images[:10_000]
             images = binarise(images, torch.Generator().manual_seed(0)) if self.binarised else images
         images = images[: plan.num_test]
-        measure = partial(evaluate, model, images, device=device, progress=progress)
+        labels = None if labels is None else labels[: len(images)]
+        measure = partial(evaluate, model, images, labels=labels, device=device, progress=progress)
         rows = [measure().as_record(split)]
         if split == "test" and plan.num_samples:
             started = time.monotonic()
@@ -341,8 +350,8 @@ def _pixelcnn(
         plans={
             "quick": Plan(
                 replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15),
-                options={"num_layers": 3, "width": 18}, dataset="mnist" if dataset == "mnist" else "offline_crops",
-                num_test=40,
+                options={"num_layers": 3, "width": 18, **({"dilations": [1, 2, 1]} if "dilations" in options else {})},
+                dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
             ),
             "reference": Plan(settings),
             "paper": Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000)),
@@ -411,9 +420,13 @@ def code_version() -> str:
 
 
 def _sampling_seconds(model: ImageModel, num_samples: int = 16) -> float:
-    model.sample(num_samples)
+    by_class = getattr(model, "num_classes", None) is not None
+    condition = (
+        torch.zeros(num_samples, dtype=torch.int64, device=next(model.parameters()).device) if by_class else None
+    )
+    model.sample(num_samples, condition=condition)
     started = time.monotonic()
-    model.sample(num_samples).cpu()  # waits for a GPU
+    model.sample(num_samples, condition=condition).cpu()  # waits for a GPU
     return (time.monotonic() - started) / num_samples
 
 
