@@ -261,12 +261,16 @@ class _LogMixture(torch.autograd.Function):
     @staticmethod
     def forward(ctx, params: Tensor, x: Tensor, settings) -> Tensor:
         """params float (N, P, H, W), x integers (N, C, H, W)."""
-        slopes = torch.empty_like(params, memory_format=torch.contiguous_format) if ctx.needs_input_grad[0] else None
+        slopes = torch.empty_like(params) if ctx.needs_input_grad[0] else None
         step = max(1, SLICE // max(1, params[:1].numel() // 3))
         log_p = params.new_empty(params.shape[:1] + params.shape[2:])
         for start in range(0, len(x), step):
             part = slice(start, start + step)
-            log_p[part] = _log_mixture(params[part], x[part], settings, None if slopes is None else slopes[part])
+            here = params[part].contiguous()  # of a channels-last network, a slice at a time
+            to_here = None if slopes is None else torch.empty_like(here)
+            log_p[part] = _log_mixture(here, x[part], settings, to_here)
+            if slopes is not None:
+                slopes[part] = to_here
         ctx.save_for_backward(slopes)
         return log_p
 
