@@ -137,7 +137,7 @@ def _measure(record: Mapping) -> str:
 
 def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]]) -> str:
     lines = [
-        f"| run | model | {measure} | what it is | published | parameters | images seen | training |",
+        f"| run | model | {measure} | estimate of log p | published | parameters | images seen | training |",
         "|---|---|---:|---|---|---:|---:|---|",
     ]
     for record in records:
