@@ -1,4 +1,4 @@
-"""Finding leaks: does a model that says it is autoregressive see only the past, and all of it that it should?"""
+"""Finding leaks: does a model that says it is autoregressive see only the past, and its neighbours there?"""
 
 import copy
 
@@ -13,7 +13,7 @@ def assert_causal(model: AutoregressiveModel, *, size: tuple[int, int] = (6, 6),
 
     Works on a float64 copy of the model and a random image of the given size, in two ways that do not share a mistake:
     every sub-pixel is changed and the parameters compared, and the parameters are differentiated. What comes before a
-    sub-pixel, and its own parameters, must stay as they are everywhere; the pixels next to it, right and below, and,
+    sub-pixel, and its own parameters, must stay as they are everywhere; the pixel to its right, the three below it and,
     where channels are ordered, the later channels of its own pixel must move somewhere in the image. condition: for one
     image, where the model needs one.
     """
@@ -75,9 +75,12 @@ def _judge(influence: Tensor, how: str, ordered: bool) -> None:
                     f"{how} of channel {c} at row {row}, column {column} reaches parameters"
                     f"{f' of channel {g}' * ordered} at row {to_row}, column {to_column}, which come first"
                 )
-            expected = {"right": 1, "below": width, **({"at the same place": 0} if ordered and g > c else {})}
-            for name, offset in expected.items():
-                if not by_pixel.diagonal(offset).any():
+            to_place = influence[c, :, :, g] > 1e-12  # from row, column to row, column
+            expected = {"right": (0, 1), "below": (1, 0), "below to the left": (1, -1), "below to the right": (1, 1)}
+            if ordered and g > c:
+                expected["at the same place"] = 0, 0
+            for name, (down, right) in expected.items():
+                if not to_place.diagonal(down, 0, 2).diagonal(right, 0, 1).any():
                     raise AssertionError(
                         f"{how} of channel {c} never reaches parameters{f' of channel {g}' * ordered} {name}"
                     )

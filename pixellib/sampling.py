@@ -13,7 +13,6 @@ from tqdm.auto import tqdm
 from pixellib.models.layers import Step
 
 
-@torch.inference_mode()
 def sample(
     model,
     num_samples: int,
@@ -47,24 +46,27 @@ def sample(
     if given is not None:
         num_known = _check_given(given, x)
         x[:, :, :num_known] = given[0][..., :num_known, :]
-    condition = model.check_condition(condition, num_samples)
-    was_training = model.training
+    condition = model.check_condition(condition, num_samples, size)
+    was_training = [module for module in model.modules() if module.training]
     model.eval()
+    passes = (cached_params if cached else naive_params)(model, x, condition, num_known, progress)
     try:
-        passes = (cached_params if cached else naive_params)(model, x, condition, num_known, progress)
-        for (row, column, group), params in passes:
-            channel = slice(None) if group is None else slice(group, group + 1)
-            drawn = _draw(model.likelihood(params), temperature, generator)
-            x[:, channel, row, column] = drawn[..., 0, 0]
+        with torch.inference_mode():
+            for (row, column, group), params in passes:
+                channel = slice(None) if group is None else slice(group, group + 1)
+                drawn = _draw(model.likelihood(params), temperature, generator)
+                x[:, channel, row, column] = drawn[..., 0, 0]
     finally:
-        model.train(was_training)
+        passes.close()
+        for module in was_training:
+            module.training = True
     return x
 
 
 def naive_params(model, x: Tensor, condition, num_known: int, progress: bool = False) -> Iterator:
     """(row, column, group) and the parameters (B, P, 1, 1) there, given what x holds by then; a pass for each."""
     index = _parameters_of(model)
-    for row in _rows(num_known, x, progress):
+    for row in tqdm(range(num_known, x.shape[-2]), desc="sample", unit="row", disable=not progress):
         for column in range(x.shape[-1]):
             for group in index:
                 params = model.params(x, condition)[:, index[group], row, column]
@@ -73,31 +75,29 @@ def naive_params(model, x: Tensor, condition, num_known: int, progress: bool = F
 
 def cached_params(model, x: Tensor, condition, num_known: int, progress: bool = False) -> Iterator:
     """The same. The vertical stream steps by row; the horizontal one by pixel, and by row where the row is known."""
-    memory = {}
+    memory, groups, ordered = {}, _parameters_of(model), model.ordered
     condition = model.embed(condition)
     height, width = x.shape[-2:]
-    shown = iter(_rows(num_known, x, progress))
     blank = model.scale(x[:, :, :1]) * 0
-    for row in range(height):
-        of_row = [c if c.shape[-2] == 1 else c[..., row, None, :] for c in condition]
-        step = Step(row, width, memory=memory)
-        vertical = model.vertical(model.scale(x[:, :, row - 1, None]) if row else blank, of_row, step)
-        if row < num_known:
-            y = model.scale(x[:, :, row, None])
-            model.horizontal(F.pad(y, (1, -1)), y, vertical, of_row, step)
-            continue
-        next(shown)
-        for column in range(width):
-            left = model.scale(x[:, :, row, column - 1, None, None]) if column else blank[..., :1]
-            for group in _parameters_of(model):
-                step = Step(row, width, column, group, memory)
-                pixel = model.scale(x[:, :, row, column, None, None])
-                yield (row, column, group), model.horizontal(left, pixel, vertical, of_row, step)
-    next(shown, None)
-
-
-def _rows(num_known: int, x: Tensor, progress: bool) -> Iterator[int]:
-    return tqdm(range(num_known, x.shape[-2]), desc="sample", unit="row", disable=not progress)
+    with tqdm(total=height - num_known, desc="sample", unit="row", disable=not progress) as bar:
+        try:
+            for row in range(height):
+                of_row = [c if c.shape[-2] == 1 else c[..., row, None, :] for c in condition]
+                step = Step(row, width, memory=memory)
+                vertical = model.vertical(model.scale(x[:, :, row - 1, None]) if row else blank, of_row, step)
+                if row < num_known:
+                    y = model.scale(x[:, :, row, None])
+                    model.horizontal(F.pad(y, (1, -1)), y, vertical, of_row, step)
+                    continue
+                for column in range(width):
+                    left = model.scale(x[:, :, row, column - 1, None, None]) if column else blank[..., :1]
+                    for group in groups:
+                        step = Step(row, width, column, group, memory)
+                        pixel = model.scale(x[:, :, row, column, None, None]) if ordered else left
+                        yield (row, column, group), model.horizontal(left, pixel, vertical, of_row, step)
+                bar.update()
+        finally:
+            memory.clear()  # also when interrupted, and somebody keeps the traceback
 
 
 def _parameters_of(model) -> dict:
@@ -110,12 +110,14 @@ def _parameters_of(model) -> dict:
 
 def _draw(pixels, temperature: float, generator: torch.Generator | None) -> Tensor:
     """A value for each pixel, uint8 (B, C, 1, 1), the channels in order."""
+    x = pixels.sample(generator=generator)
     if temperature == 1:
-        return pixels.sample(generator=generator)
-    x = torch.zeros(*pixels.batch_shape, *pixels.event_shape, dtype=torch.uint8, device=pixels.mean.device)
-    for channel in range(x.shape[1]):
-        p = (pixels.log_pmf(x)[:, :, channel, 0, 0] / temperature).softmax(1)
-        x[:, channel, 0, 0] = torch.multinomial(p, 1, generator=generator)[:, 0].to(torch.uint8)
+        return x
+    for channel in range(x.shape[1]):  # what was drawn above is replaced, channel by channel
+        log_p = pixels.log_pmf(x)[:, :, channel, 0, 0]
+        drawn = torch.multinomial((log_p / temperature).softmax(1), 1, generator=generator)[:, 0]
+        values = torch.tensor(getattr(pixels, "values", range(log_p.shape[1])), device=x.device)
+        x[:, channel, 0, 0] = values[drawn].to(x.dtype)
     return x
 
 

@@ -90,8 +90,26 @@ def test_a_leak_and_a_blindness_are_found_and_named():
         AssertionError, match="a change of channel 0 at row 0, column 0 reaches parameters at row 0, col"
     ):
         assert_causal(build(Leaking))
-    with pytest.raises(AssertionError, match="a change of channel 0 never reaches parameters right"):
-        assert_causal(build(Blind))
+    for kernel in (3, 5):
+        with pytest.raises(AssertionError, match="a change of channel 0 never reaches parameters right"):
+            assert_causal(build(Blind, kernel=kernel))
+    one_sided = build(GatedPixelCNN)
+    with torch.no_grad():
+        for layer in (one_sided.first_above, *(layer.v for layer in one_sided.layers)):
+            layer.weight[..., 2:] = 0
+    with pytest.raises(AssertionError, match="never reaches parameters below to the left"):
+        assert_causal(one_sided)
+    unordered = build(GatedPixelCNN, 3)
+    with torch.no_grad():
+        unordered.first_pixel.mask.fill_(1)
+    with pytest.raises(
+        AssertionError, match="of channel 0 at row 0, column 0 reaches parameters of channel 0 at row 0"
+    ):
+        assert_causal(unordered)
+    with torch.no_grad():
+        unordered.first_pixel.mask.fill_(0)
+    with pytest.raises(AssertionError, match="channel 0 never reaches parameters of channel 1 at the same place"):
+        assert_causal(unordered)
 
 
 def reach(model, size=9):
@@ -154,7 +172,9 @@ def test_conditions_that_do_not_fit_are_refused():
         (by_class, None, "PixelCNN needs a condition"),
         (by_class, torch.tensor([0, 3]), r"classes are 0\.\.2, got 0\.\.3"),
         (by_class, torch.tensor([0]), "expected one class .* for each of 2 images"),
-        (by_map, torch.zeros(2, 3, 5, 4), r"expected a map \(2, 2, H, W\), got \(2, 3, 5, 4\)"),
+        (by_map, torch.zeros(2, 3, 5, 4), r"expected a map \(2, 2, 5, 4\), got \(2, 3, 5, 4\)"),
+        (by_map, torch.zeros(2, 2, 6, 4), r"got \(2, 2, 6, 4\)"),
+        (by_class, torch.tensor([True, False]), "expected one class"),
     ):
         with pytest.raises(ValueError, match=complaint):
             model.log_prob(x, condition)
@@ -164,8 +184,13 @@ def test_conditions_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_networks_that_cannot_be_built_are_refused(family):
-    with pytest.raises(ValueError, match="kernel must be odd, got 4"):
-        family(kernel=4)
+    for kernel in (4, 1):
+        with pytest.raises(ValueError, match=f"kernel must be odd and at least 3, got {kernel}"):
+            family(kernel=kernel)
+    with pytest.raises(ValueError, match="num_layers must be at least 1, got 0"):
+        family(num_layers=0)
+    with pytest.raises(ValueError, match="256 or fewer levels"):
+        family(likelihood=Categorical(1000))
     with pytest.raises(ValueError, match="32 features do not divide into 3 ordered channels"):
         family(channels=3, width=32)
     with pytest.raises(ValueError, match=r"expected images \(B, 1, H, W\), got \(2, 3, 5, 4\)"):
@@ -190,3 +215,83 @@ def test_an_interrupted_sampling_leaves_the_model_as_it_was():
     model.likelihood = likelihood
     assert model.training
     assert torch.equal(model.sample(2, generator=seeded()), build(GatedPixelCNN).sample(2, generator=seeded()))
+
+
+def test_a_condition_changes_what_is_predicted():
+    x = torch.randint(8, (2, 1, 5, 4), generator=seeded(), dtype=torch.uint8)
+    for family in FAMILIES:
+        by_class, by_map = build(family, num_classes=3), build(family, condition_channels=2)
+        first, second = (by_class.log_prob(x, torch.full((2,), c)) for c in (0, 1))
+        assert (first != second).all()
+        maps = conditions(by_map, 2)
+        changed = maps.clone()
+        changed[:, :, 3, 2] += 1
+        moved = (by_map.params(x, maps) != by_map.params(x, changed)).any(1)
+        assert moved[:, 3, 2].all() and not moved[:, :3].any()  # here, and not above
+
+
+@pytest.mark.parametrize("head", [Categorical(8), Bernoulli(), LogisticMixture(2)])
+def test_temperature_sharpens_or_flattens_the_distribution_that_is_drawn_from(head):
+    model = build(PixelCNN, likelihood=head)
+    values = torch.tensor(getattr(head(torch.zeros(1, head.num_params(1), 1, 1)), "values", range(256)))
+    x = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
+    log_p = head(model.params(x)).log_pmf(x).flatten()
+    for temperature in (0.5, 3.0):
+        drawn = model.sample(4000, size=(1, 1), temperature=temperature, generator=seeded()).flatten()
+        expected = (log_p / temperature).softmax(0)
+        mean = (expected * values[: len(expected)]).sum()
+        spread = (expected * (values[: len(expected)] - mean) ** 2).sum().sqrt()
+        assert abs(drawn.double().mean() - mean) < 5 * spread / 4000**0.5
+        assert model.log_prob(drawn.view(-1, 1, 1, 1)).isfinite().all()
+
+
+def full_kernel(layer):
+    """The kernel of a causal convolution within a square one: what masking would leave of it."""
+    rows, columns = layer.weight.shape[2:]
+    reach = max(layer.above, layer.left, layer.right) // layer.dilation
+    size = 2 * reach + 1
+    kernel = layer.weight.new_zeros(*layer.weight.shape[:2], size, size)
+    bottom = reach + layer.current
+    left = reach - layer.left // layer.dilation
+    kernel[:, :, bottom - rows : bottom, left : left + columns] = layer.weight
+    return kernel, reach * layer.dilation
+
+
+def masked(layer, x):
+    kernel, padding = full_kernel(layer)
+    return torch.nn.functional.conv2d(x, kernel, layer.bias, padding=padding, dilation=layer.dilation)
+
+
+def test_gated_pixelcnn_is_the_network_of_the_paper_with_masked_square_kernels():
+    model = build(GatedPixelCNN, num_layers=3, dilations=(1, 2, 1))
+    y = torch.randn(2, 1, 9, 8, generator=seeded(), dtype=torch.float64)
+    v = masked(model.first_above, torch.nn.functional.pad(y, (0, 0, 1, -1)))
+    h = masked(model.first_left, torch.nn.functional.pad(y, (1, -1, 0, 0))) + v
+    for layer in model.layers:
+        v = masked(layer.v, v)
+        f, g = (masked(layer.h, h) + masked(layer.link, v)).chunk(2, 1)
+        h = h + masked(layer.mix, torch.tanh(f) * torch.sigmoid(g))
+        f, g = v.chunk(2, 1)
+        v = torch.tanh(f) * torch.sigmoid(g)
+    expected = masked(model.last, torch.relu(masked(model.hidden, torch.relu(h))))
+    torch.testing.assert_close(model.network(y), expected)
+
+
+def test_pixelcnn_is_a_stack_of_masked_square_kernels():
+    model = build(PixelCNN, num_layers=3, kernel=5)
+    y = torch.randn(2, 1, 9, 8, generator=seeded(), dtype=torch.float64)
+    h = masked(model.first_above, torch.nn.functional.pad(y, (0, 0, 1, -1)))
+    h = h + masked(model.first_left, torch.nn.functional.pad(y, (1, -1, 0, 0)))
+    for above, left in zip(model.above, model.left, strict=True):
+        h = torch.relu(h)
+        h = masked(above, h) + masked(left, h)
+    expected = masked(model.last, torch.relu(masked(model.hidden, torch.relu(h))))
+    torch.testing.assert_close(model.network(y), expected)
+
+
+def test_sampling_restores_the_mode_of_every_layer_and_gives_an_ordinary_tensor():
+    model = build(GatedPixelCNN).train()
+    model.layers[0].eval()
+    drawn = model.sample(1)
+    drawn[:, :, 0] = 7  # would be refused of an inference tensor
+    assert model.training and model.layers[1].training and not model.layers[0].training

@@ -38,6 +38,7 @@ class BernoulliImages(Distribution):
 
     arg_constraints = {"logits": constraints.independent(constraints.real, 3)}  # noqa: RUF012
     support = constraints.independent(constraints.integer_interval(0, 255), 3)
+    values = (0, 255)  # what the entries of log_pmf stand for
 
     def __init__(self, logits: Tensor):
         if logits.dim() < 3:

@@ -13,7 +13,8 @@ class Likelihood(Protocol):
     Calling it with params, float (B, P, H, W), gives a `torch.distributions.Distribution` of batch shape (B,) and
     event shape (C, H, W), whose values are images, uint8 (B, C, H, W). Beside the usual `log_prob(x) -> (B,)` in
     nats, `sample() -> uint8` and `mean -> float` (in the units of x, 0..255) it has `log_prob_per_pixel(x) -> (B, H,
-    W)` and `log_pmf(x) -> (B, L, C, H, W)`: every value's log-probability, later channels given x's earlier ones.
+    W)` and `log_pmf(x) -> (B, L, C, H, W)`: every value's log-probability, later channels given x's earlier ones. The
+    values are 0..L-1 unless the distribution says otherwise in `values`.
     """
 
     kind: Literal["mass", "density", "improper"]  # what log_prob is the logarithm of

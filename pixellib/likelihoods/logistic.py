@@ -165,7 +165,7 @@ class LogisticMixtureImages(Distribution):
     def _some_levels(self, means: Tensor, num_dims: int) -> Iterator[Tensor]:
         """All levels, as many at a time as stay in the cache, before `num_dims` dimensions of size one."""
         levels = torch.arange(self.num_levels, device=means.device).view(-1, *[1] * num_dims)
-        yield from levels.split(max(1, SLICE // means.numel()))
+        yield from levels.split(max(1, SLICE // max(1, means.numel())))
 
     def _log_mass(self, x: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
         """log P(x) of each component; x integers that broadcast against the means."""

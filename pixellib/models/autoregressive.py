@@ -37,6 +37,10 @@ class AutoregressiveModel(ImageModel):
         super().__init__()
         if num_classes is not None and condition_channels is not None:
             raise ValueError("a model is conditioned on a class or on a map, not on both")
+        if channels < 1 or getattr(likelihood, "num_levels", 256) > 256:
+            raise ValueError(
+                f"expected images of 1 or more channels and 256 or fewer levels, got {channels}, {likelihood}"
+            )
         self.channels, self.size, self.likelihood = channels, tuple(size), likelihood
         self.num_classes, self.condition_channels = num_classes, condition_channels
         self.ordered = channels > 1 and not likelihood.joint
@@ -63,7 +67,7 @@ class AutoregressiveModel(ImageModel):
 
     def network(self, y: Tensor, condition=None) -> Tensor:
         """The likelihood's parameters, float (B, P, H, W), for scaled images y in [-1, 1], float (B, C, H, W)."""
-        condition = self.embed(self.check_condition(condition, len(y)))
+        condition = self.embed(self.check_condition(condition, len(y), y.shape[-2:]))
         return self.horizontal(shift_right(y), y, self.vertical(shift_down(y), condition), condition)
 
     def params(self, x: Tensor, condition=None) -> Tensor:
@@ -73,7 +77,7 @@ class AutoregressiveModel(ImageModel):
         return self.network(self.scale(x), condition)
 
     def log_prob(self, x: Tensor, condition=None) -> Tensor:
-        """log p(x | condition), float (B,), in nats; exact."""
+        """log p(x | condition), float (B,), in nats; exact where the likelihood is a mass."""
         return self.likelihood(self.params(x, condition)).log_prob(x)
 
     def sample(
@@ -113,15 +117,20 @@ class AutoregressiveModel(ImageModel):
         """Images uint8 as the network sees them: in [-1, 1], in the type of its weights."""
         return scale(x).to(next(self.parameters()).dtype)
 
-    def check_condition(self, condition, num_images: int):
-        """The condition. ValueError if it is missing or superfluous, out of range or of another shape."""
+    def check_condition(self, condition, num_images: int, size: Sequence[int]) -> Tensor | None:
+        """The condition on the model's device, for images of that size (H, W).
+
+        ValueError if it is missing or superfluous, out of range or of another shape.
+        """
         asked = self.num_classes is not None or self.condition_channels is not None
         if (condition is None) == asked:
             raise ValueError(f"{type(self).__name__} {'needs a' if asked else 'takes no'} condition")
         if condition is None:
             return None
+        weight = next(self.parameters())
+        condition = torch.as_tensor(condition, device=weight.device)
         if self.num_classes is not None:
-            if condition.shape != (num_images,) or condition.is_floating_point():
+            if condition.shape != (num_images,) or condition.is_floating_point() or condition.dtype == torch.bool:
                 raise ValueError(
                     f"expected one class (an integer) for each of {num_images} images, "
                     f"got {condition.dtype} {tuple(condition.shape)}"
@@ -130,17 +139,20 @@ class AutoregressiveModel(ImageModel):
                 raise ValueError(
                     f"classes are 0..{self.num_classes - 1}, got {int(condition.min())}..{int(condition.max())}"
                 )
-        elif condition.dim() != 4 or condition.shape[:2] != (num_images, self.condition_channels):
-            raise ValueError(
-                f"expected a map ({num_images}, {self.condition_channels}, H, W), got {tuple(condition.shape)}"
-            )
-        return condition
+            return condition.long()
+        expected = (num_images, self.condition_channels, *size)
+        if condition.shape != expected:
+            raise ValueError(f"expected a map {expected}, got {tuple(condition.shape)}")
+        return condition.to(weight.dtype)
 
 
-def check_kernel(kernel: int) -> int:
-    """How far an odd kernel reaches. ValueError for an even one, which has no centre."""
-    if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd, got {kernel}")
+def check_sizes(kernel: int, **counts: int) -> int:
+    """How far a kernel reaches. ValueError for an even one, which has no centre, one of size 1, or counts below 1."""
+    if kernel < 3 or kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd and at least 3, got {kernel}")
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
     return kernel // 2
 
 

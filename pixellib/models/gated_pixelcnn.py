@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
-from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_kernel
+from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_sizes
 from pixellib.models.layers import CausalConv2d, Step, here, index_groups
 
 
@@ -38,14 +38,14 @@ class GatedPixelCNN(AutoregressiveModel):
     ):
         likelihood = likelihood or Categorical()
         super().__init__(channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels)
-        reach = check_kernel(kernel)
-        dilations = tuple(dilations or [1] * num_layers)
+        reach = check_sizes(kernel, num_layers=num_layers, width=width)
+        dilations = (1,) * num_layers if dilations is None else tuple(dilations)
         if len(dilations) != num_layers:
             raise ValueError(f"one dilation per layer: got {len(dilations)} for {num_layers} layers")
         features = self.groups_of(width)
         self.features = index_groups(features)
-        self.first_above = CausalConv2d(channels, width, above=max(reach - 1, 0), left=reach, right=reach)
-        self.first_left = CausalConv2d(channels, width, left=max(reach - 1, 0), out_groups=features)
+        self.first_above = CausalConv2d(channels, width, above=reach - 1, left=reach, right=reach)
+        self.first_left = CausalConv2d(channels, width, left=reach - 1, out_groups=features)
         self.first_pixel = None
         if self.ordered:
             colours = self.groups_of(channels)
@@ -57,7 +57,7 @@ class GatedPixelCNN(AutoregressiveModel):
         )
         self.conditioning = None
         if num_classes is not None or condition_channels is not None:
-            self.conditioning = Conditioning(num_classes, condition_channels, [2 * width] * (2 * num_layers))
+            self.conditioning = Conditioning(num_classes, condition_channels, [2 * width] * (2 * num_layers - 1))
 
     def embed(self, condition) -> list[Tensor]:
         return [] if condition is None else self.conditioning(condition)
@@ -66,8 +66,10 @@ class GatedPixelCNN(AutoregressiveModel):
         v = self.first_above(above, step)
         links = [v]
         for i, layer in enumerate(self.layers):
-            v, link = layer.down(v, condition[2 * i] if condition else None, step)
+            v, link = layer.down(v, step)
             links.append(link)
+            if i + 1 < len(self.layers):  # nobody asks the last layer
+                v = gate(v + condition[2 * i + 1] if condition else v)
         return links
 
     def horizontal(
@@ -77,7 +79,7 @@ class GatedPixelCNN(AutoregressiveModel):
         if self.first_pixel is not None:
             h = h + self.first_pixel(pixel, step)
         for i, layer in enumerate(self.layers):
-            h = layer.across(h, vertical[i + 1], condition[2 * i + 1] if condition else None, step)
+            h = layer.across(h, vertical[i + 1], condition[2 * i] if condition else None, step)
         return self.last(F.relu(self.hidden(F.relu(h), step)), step)
 
 
@@ -96,13 +98,12 @@ class GatedLayer(nn.Module):
         self.link = CausalConv2d(2 * width, 2 * width)
         self.mix = CausalConv2d(width, width, in_groups=features, out_groups=features)
 
-    def down(self, v: Tensor, condition: Tensor | None, step: Step | None) -> tuple[Tensor, Tensor]:
-        """The vertical stack's next features, and what they add in the horizontal one, (B, 2 F, H, W)."""
+    def down(self, v: Tensor, step: Step | None = None) -> tuple[Tensor, Tensor]:
+        """The vertical stack's features before their gate, and what they add in the horizontal one, (B, 2 F, H, W)."""
         v = self.v(v, step)
-        link = self.link(v, step)
-        return gate(v if condition is None else v + condition), link
+        return v, self.link(v, step)
 
-    def across(self, h: Tensor, link: Tensor, condition: Tensor | None, step: Step | None) -> Tensor:
+    def across(self, h: Tensor, link: Tensor, condition: Tensor | None = None, step: Step | None = None) -> Tensor:
         a = self.h(h, step) + here(link, step, self.twice)
         if condition is not None:
             a = a + here(condition, step, self.twice)

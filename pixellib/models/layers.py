@@ -30,13 +30,14 @@ class Step:
 @dataclass
 class _Memory:
     """What one convolution keeps. rows: the last rows of its input, channels last and padded, (B, rows, W + padding,
-    C). above: what the rows above give to the current one, (B, C, W). weights: of the current row's taps, by group.
+    C). above: what the rows above give to the current one, (B, C, W). weights: of the current row's taps, by group, for
+    a matrix product.
     """
 
     rows: Tensor
-    weights: dict[int | None, Tensor]
     row: int = -1
     above: Tensor | None = None
+    weights: dict[int | None, Tensor] = field(default_factory=dict)
 
 
 def here(features: Tensor, step: Step | None, index: list[Tensor] | None = None) -> Tensor:
@@ -55,7 +56,8 @@ class CausalConv2d(nn.Module):
     """A convolution whose output at (r, c) sees rows r - above .. r and columns c - left .. c + right; nothing below.
 
     The kernel has just these taps, above + 1 rows of left + 1 + right: nothing is computed to be masked. With
-    current=False row r is left out. dilation: the distance between taps.
+    current=False row r is left out, and the kernel has `above` rows. dilation: the distance between taps, in which
+    above, left and right are then counted.
 
     in_groups, out_groups: for ordered colour channels, the channel (0, 1, ...) that each input and each output feature
     belongs to, int64 (C_in,) and (C_out,); at its own pixel an output then sees inputs of its channel and of earlier
@@ -128,19 +130,19 @@ class CausalConv2d(nn.Module):
             given = given[..., self.out_index[step.group]]
         if not self.current:
             return given[..., None, None]
+        if step.group not in memory.weights:
+            weight = self._weight()[:, :, -1].permute(2, 1, 0).flatten(0, 1)  # (taps C_in, C_out)
+            if step.group is not None:
+                weight = weight[:, self.out_index[step.group]]
+            memory.weights[step.group] = weight.contiguous()
         taps = row[:, column - self.left : column + 1 : self.dilation].flatten(1)
         return torch.addmm(given, taps, memory.weights[step.group])[..., None, None]
 
     def _next_row(self, x: Tensor, step: Step) -> _Memory:
         """This layer's memory, moved on by a row where the step is on a new one."""
         if self not in step.memory:
-            weight = self._weight()
-            if self.current:
-                weight = weight[:, :, -1].permute(2, 1, 0).flatten(0, 1).contiguous()  # (taps C_in, C_out)
-            groups = range(len(self.out_index)) if self.out_index else ()
-            weights = {None: weight, **{g: weight[:, self.out_index[g]].contiguous() for g in groups}}
             rows = x.new_zeros(len(x), self.above + 1, self.left + step.width + self.right, self.in_channels)
-            step.memory[self] = _Memory(rows, weights)
+            step.memory[self] = _Memory(rows)
         memory = step.memory[self]
         if memory.row != step.row:
             memory.row = step.row

@@ -1,6 +1,7 @@
 """PixelCNN: a stack of masked convolutions.
 
-Van den Oord, Kalchbrenner and Kavukcuoglu, "Pixel recurrent neural networks", ICML 2016, sections 3.1 and 3.4.
+Van den Oord, Kalchbrenner and Kavukcuoglu, "Pixel recurrent neural networks", ICML 2016. Plain
+layers, without the residual blocks of the paper.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
-from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_kernel
+from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_sizes
 from pixellib.models.layers import CausalConv2d, Step, here, index_groups
 
 
@@ -36,9 +37,7 @@ class PixelCNN(AutoregressiveModel):
     ):
         likelihood = likelihood or Categorical()
         super().__init__(channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels)
-        reach = check_kernel(kernel)
-        if reach == 0:
-            raise ValueError("a PixelCNN's kernel must be at least 3")
+        reach = check_sizes(kernel, num_layers=num_layers, width=width)
         features = self.groups_of(width)
         self.features = index_groups(features)
         among = {"in_groups": features, "out_groups": features}
