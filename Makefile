@@ -49,7 +49,7 @@ figures: env  ## run every notebook, rebuild figures/ and the site in build/
 
 test: lint  ## everything that must hold: style, notebooks up to date, tests
 	@$(PY) pixellib check
-	@$(PY) pytest -m "not slow" $(OPTIONS)
+	@$(PY) pytest -m "not slow" -n auto --dist loadfile $(OPTIONS)
 
 test-slow: env  ## the drills that take minutes
 	@$(PY) pytest -m slow $(OPTIONS)

@@ -1,5 +1,7 @@
 """What several tests need: one thread, real images, a directory of one's own for trainings."""
 
+import os
+
 import pytest
 import torch
 
@@ -8,7 +10,10 @@ from pixellib import data
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """The tests are many small computations, and bytes may depend on the number of threads."""
+    """The tests are many small computations, several files side by side; and bytes may depend on the number of threads.
+    For the processes that tests start, too.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
 

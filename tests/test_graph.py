@@ -376,7 +376,12 @@ def test_every_target_is_listed_and_calls_what_it_says(checkout):
     expected = {
         ("figures", "PROFILE=quick", "JOBS=3"): ["-m pixellib figures --profile quick --jobs 3"],
         ("figures", "OPTIONS=--dry-run"): ["-m pixellib figures --profile reference -- --dry-run"],
-        ("test",): ["-m ruff check", "-m ruff format --check", "-m pixellib check", "-m pytest -m not slow"],
+        ("test",): [
+            "-m ruff check",
+            "-m ruff format --check",
+            "-m pixellib check",
+            "-m pytest -m not slow -n auto --dist loadfile",
+        ],
         ("test-slow",): ["-m pytest -m slow"],
         ("train", "RUN=iwae-k1"): ["-m pixellib train iwae-k1 --profile reference"],
         ("publish",): ["-m pixellib publish"],
