@@ -18,8 +18,8 @@ import torch
 from pixellib import __version__, checkpoints, data, devices
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
-from pixellib.likelihoods import DiscretizedLogistic, Gaussian, GreyBernoulli, LogisticMixture
-from pixellib.models import IWAE, VAE, ImageModel, PixelCNN
+from pixellib.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, GreyBernoulli, LogisticMixture
+from pixellib.models import IWAE, VAE, GatedPixelCNN, ImageModel, PixelCNN
 from pixellib.training import Settings, fit
 
 PROFILES = ("quick", "reference", "paper")
@@ -35,8 +35,8 @@ class Plan:
 
     start: the run whose trained weights, of the same profile, it begins with; its cost is counted in.
     num_images: how many training images are used, None for all. num_test: how many images of each split the record is
-    made on, None for all (of the training images 10,000). num_samples: M of the test bound, None where the likelihood
-    is exact.
+    made on, None for all (of the training images 10,000); no more of them, and at most 2,000, validate a training.
+    num_samples: M of the test bound, None where the likelihood is exact.
     """
 
     settings: Settings
@@ -162,9 +162,11 @@ class Run:
             begin = get(plan.start).load_or_train(profile, device=device, seed=seed)
             checkpoints.restore(model, begin.state_dict(), f"of {plan.start}")
             before = begin.record
+        held_out = min(plan.num_test or 2000, 2000)
         training = fit(
             model, train_images, plan.settings, labels=None if labels is None else labels[: plan.num_images],
-            validation=validation[:2000], validation_labels=None if labels is None else validation_labels[:2000],
+            validation=validation[:held_out],
+            validation_labels=None if labels is None else validation_labels[:held_out],
             transform=binarise if self.binarised else None, initialise=not plan.start, unit=self.unit, seed=seed,
             device=device, folder=folder, progress=progress,
         )  # fmt: skip
@@ -288,7 +290,16 @@ def _iwae(
     )  # fmt: skip
 
 
-def _vae(name: str, title: str, likelihood, *, dataset: str = "cifar10", steps: int = 3_000, **options) -> Run:
+def _vae(
+    name: str,
+    title: str,
+    likelihood,
+    *,
+    dataset: str = "cifar10",
+    steps: int = 3_000,
+    num_samples: int | None = 16,
+    **options,
+) -> Run:
     """A convolutional VAE on grey values or colours. The quick profile trains on embedded images of the same size."""
     shape = [1, 28, 28] if dataset == "mnist" else [3, 32, 32]
     settings = Settings(
@@ -308,7 +319,7 @@ def _vae(name: str, title: str, likelihood, *, dataset: str = "cifar10", steps: 
                 options={"width": 16}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
                 num_samples=10,
             ),
-            "reference": Plan(settings, num_samples=16),
+            "reference": Plan(settings, num_samples=num_samples),
             "paper": Plan(
                 replace(settings, steps=400_000, batch_size=128, average=0.9999, validate_every=10_000),
                 num_samples=1000,
@@ -324,23 +335,19 @@ def _pixelcnn(
     steps: int,
     *,
     dataset: str = "mnist",
-    batch_size: int = 32,
+    batch_size: int = 16,
     learning_rate: float = 2e-3,
     anchor: tuple[float, str] | None = None,
+    binarised: bool = False,
     **options,
 ) -> Run:
     """An autoregressive model. The quick profile trains a small one on embedded images."""
     channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup_steps=200,
-        schedule="cosine",
-        clip=1.0,
-        average=0.999,
-        validate_every=steps // 20,
-    )
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=200, schedule="cosine", clip=1.0,
+        average=0.999, validate_every=steps // 20,
+    )  # fmt: skip
+    small = {"num_layers": 3, "width": 18, "kernel": 3, **({"dilations": [1, 2, 1]} if "dilations" in options else {})}
     return Run(
         name=name,
         title=title,
@@ -350,15 +357,20 @@ def _pixelcnn(
         plans={
             "quick": Plan(
                 replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15),
-                options={"num_layers": 3, "width": 18, **({"dilations": [1, 2, 1]} if "dilations" in options else {})},
-                dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
+                options=small, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=100,
             ),
             "reference": Plan(settings),
             "paper": Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000)),
         },
+        unit="nats" if binarised else "bits",
+        binarised=binarised,
         anchor=anchor,
     )  # fmt: skip
 
+
+_UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
+_OORD = "van den Oord et al. 2016, {}"
+_BEST = {"num_layers": 7, "width": 48, "kernel": 3, "dilations": [1, 2, 1, 4, 1, 2, 1]}
 
 _RUNS = {
     run.name: run
@@ -380,13 +392,61 @@ _RUNS = {
         _vae("vae-dmol-2layer", "VAE, mixture, two stochastic layers", LogisticMixture(), num_latents=[20, 20]),
         _vae("vae-dmol-128", "VAE, mixture, 128 latents", LogisticMixture(), num_latents=[128]),
         *(
-            _vae(f"vae-dmol-beta-{beta:g}", f"VAE, mixture, beta = {beta:g}", LogisticMixture(), beta=beta)
-            for beta in (0.1, 0.3, 3.0)
+            _vae(
+                f"vae-dmol-beta-{beta:g}",
+                f"VAE, mixture, beta = {beta:g}",
+                LogisticMixture(),
+                beta=beta,
+                num_samples=None,
+            )
+            for beta in (0.1, 3.0)
         ),
         _vae("vae-logistic-mnist", "VAE, discretised logistic", DiscretizedLogistic(), dataset="mnist"),
         _vae("vae-dmol-mnist", "VAE, mixture of logistics", LogisticMixture(), dataset="mnist"),
         _pixelcnn("pixelcnn-mnist-5x30", "PixelCNN, 5 layers of 30", PixelCNN, 3_000, num_layers=5, width=30, kernel=5),
         _pixelcnn("pixelcnn-mnist-9x63", "PixelCNN, 9 layers of 63", PixelCNN, 3_000, num_layers=9, width=63, kernel=5),
+        _pixelcnn(
+            "gated-mnist-5x30", "Gated PixelCNN, 5 layers of 30", GatedPixelCNN, 3_000, num_layers=5, width=30, kernel=5
+        ),
+        _pixelcnn(
+            "gated-mnist-9x63", "Gated PixelCNN, 9 layers of 63", GatedPixelCNN, 3_000, num_layers=9, width=63, kernel=5
+        ),
+        _pixelcnn("gated-mnist", "Gated PixelCNN, our design", GatedPixelCNN, 12_000, anchor=(0.808, _UVA), **_BEST),
+        _pixelcnn(
+            "gated-mnist-class", "Gated PixelCNN, given the digit", GatedPixelCNN, 4_000, num_classes=10, **_BEST
+        ),
+        _pixelcnn(
+            "pixelcnn-binary",
+            "Gated PixelCNN, Bernoulli",
+            GatedPixelCNN,
+            4_000,
+            binarised=True,
+            likelihood=Bernoulli(),
+            anchor=(81.30, _OORD.format("one fixed binarisation")),
+            **_BEST,
+        ),
+        _pixelcnn(
+            "gated-cifar10-12x30",
+            "Gated PixelCNN, 12 layers of 30",
+            GatedPixelCNN,
+            3_000,
+            dataset="cifar10",
+            num_layers=12,
+            width=30,
+            kernel=5,
+            anchor=(3.03, _OORD.format("60 hours on 32 GPUs")),
+        ),
+        _pixelcnn(
+            "gated-cifar10-class",
+            "Gated PixelCNN, given the class",
+            GatedPixelCNN,
+            3_000,
+            dataset="cifar10",
+            num_layers=5,
+            width=30,
+            kernel=5,
+            num_classes=10,
+        ),
     )
 }
 

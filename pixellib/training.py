@@ -151,7 +151,8 @@ def fit(
 
         objective: nn.Module = _Objective(model)
         if world > 1:
-            objective = DistributedDataParallel(objective, device_ids=[device] if device.type == "cuda" else None)
+            devices_of_one = [device] if device.type == "cuda" else None
+            objective = DistributedDataParallel(objective, device_ids=devices_of_one, broadcast_buffers=False)
         writer = stack.enter_context(_writer(folder, start)) if folder and rank == 0 else None
         bar = stack.enter_context(tqdm(
             total=settings.steps, initial=start, desc="train", unit="step", disable=not progress or rank > 0,

@@ -95,19 +95,19 @@ def test_a_leak_and_a_blindness_are_found_and_named():
             assert_causal(build(Blind, kernel=kernel))
     one_sided = build(GatedPixelCNN)
     with torch.no_grad():
-        for layer in (one_sided.first_above, *(layer.v for layer in one_sided.layers)):
+        for layer in (one_sided.first.above, *(layer.v for layer in one_sided.layers)):
             layer.weight[..., 2:] = 0
     with pytest.raises(AssertionError, match="never reaches parameters below to the left"):
         assert_causal(one_sided)
     unordered = build(GatedPixelCNN, 3)
     with torch.no_grad():
-        unordered.first_pixel.mask.fill_(1)
+        unordered.first.pixel.mask.fill_(1)
     with pytest.raises(
         AssertionError, match="of channel 0 at row 0, column 0 reaches parameters of channel 0 at row 0"
     ):
         assert_causal(unordered)
     with torch.no_grad():
-        unordered.first_pixel.mask.fill_(0)
+        unordered.first.pixel.mask.fill_(0)
     with pytest.raises(AssertionError, match="channel 0 never reaches parameters of channel 1 at the same place"):
         assert_causal(unordered)
 
@@ -265,27 +265,27 @@ def masked(layer, x):
 def test_gated_pixelcnn_is_the_network_of_the_paper_with_masked_square_kernels():
     model = build(GatedPixelCNN, num_layers=3, dilations=(1, 2, 1))
     y = torch.randn(2, 1, 9, 8, generator=seeded(), dtype=torch.float64)
-    v = masked(model.first_above, torch.nn.functional.pad(y, (0, 0, 1, -1)))
-    h = masked(model.first_left, torch.nn.functional.pad(y, (1, -1, 0, 0))) + v
+    v = masked(model.first.above, torch.nn.functional.pad(y, (0, 0, 1, -1)))
+    h = masked(model.first.left, torch.nn.functional.pad(y, (1, -1, 0, 0))) + v
     for layer in model.layers:
         v = masked(layer.v, v)
         f, g = (masked(layer.h, h) + masked(layer.link, v)).chunk(2, 1)
         h = h + masked(layer.mix, torch.tanh(f) * torch.sigmoid(g))
         f, g = v.chunk(2, 1)
         v = torch.tanh(f) * torch.sigmoid(g)
-    expected = masked(model.last, torch.relu(masked(model.hidden, torch.relu(h))))
+    expected = masked(model.last.last, torch.relu(masked(model.last.hidden, torch.relu(h))))
     torch.testing.assert_close(model.network(y), expected)
 
 
 def test_pixelcnn_is_a_stack_of_masked_square_kernels():
     model = build(PixelCNN, num_layers=3, kernel=5)
     y = torch.randn(2, 1, 9, 8, generator=seeded(), dtype=torch.float64)
-    h = masked(model.first_above, torch.nn.functional.pad(y, (0, 0, 1, -1)))
-    h = h + masked(model.first_left, torch.nn.functional.pad(y, (1, -1, 0, 0)))
+    h = masked(model.first.above, torch.nn.functional.pad(y, (0, 0, 1, -1)))
+    h = h + masked(model.first.left, torch.nn.functional.pad(y, (1, -1, 0, 0)))
     for above, left in zip(model.above, model.left, strict=True):
         h = torch.relu(h)
         h = masked(above, h) + masked(left, h)
-    expected = masked(model.last, torch.relu(masked(model.hidden, torch.relu(h))))
+    expected = masked(model.last.last, torch.relu(masked(model.last.hidden, torch.relu(h))))
     torch.testing.assert_close(model.network(y), expected)
 
 

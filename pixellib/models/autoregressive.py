@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib import sampling
-from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
+from pixellib.likelihoods.interface import scale_levels
 from pixellib.models.interface import ImageModel
-from pixellib.models.layers import Step
+from pixellib.models.layers import CausalConv2d, Step, here, index_groups
 
 
 class AutoregressiveModel(ImageModel):
@@ -44,6 +45,7 @@ class AutoregressiveModel(ImageModel):
         self.channels, self.size, self.likelihood = channels, tuple(size), likelihood
         self.num_classes, self.condition_channels = num_classes, condition_channels
         self.ordered = channels > 1 and not likelihood.joint
+        self.conditioning = None
 
     @property
     def kind(self) -> str:
@@ -61,9 +63,14 @@ class AutoregressiveModel(ImageModel):
         """
         raise TypeError(f"{type(self).__name__} defines no horizontal")
 
+    def add_conditioning(self, num_features: Sequence[int]) -> None:
+        """Where the model takes a condition: `embed` then gives so many features of it to each of several layers."""
+        if self.num_classes is not None or self.condition_channels is not None:
+            self.conditioning = Conditioning(self.num_classes, self.condition_channels, num_features)
+
     def embed(self, condition) -> list[Tensor]:
         """What the layers add for a condition, each (B, F, 1, 1) or (B, F, H, W); nothing without one."""
-        return []
+        return [] if condition is None else self.conditioning(condition)
 
     def network(self, y: Tensor, condition=None) -> Tensor:
         """The likelihood's parameters, float (B, P, H, W), for scaled images y in [-1, 1], float (B, C, H, W)."""
@@ -115,7 +122,7 @@ class AutoregressiveModel(ImageModel):
 
     def scale(self, x: Tensor) -> Tensor:
         """Images uint8 as the network sees them: in [-1, 1], in the type of its weights."""
-        return scale(x).to(next(self.parameters()).dtype)
+        return scale_levels(x.to(next(self.parameters()).dtype), getattr(self.likelihood, "num_levels", 256))
 
     def check_condition(self, condition, num_images: int, size: Sequence[int]) -> Tensor | None:
         """The condition on the model's device, for images of that size (H, W).
@@ -156,6 +163,44 @@ def check_sizes(kernel: int, **counts: int) -> int:
     return kernel // 2
 
 
+class FirstLayer(nn.Module):
+    """What both streams see of the image itself: the rows above and the pixels to the left, never their own pixel.
+
+    Given the image shifted by a row and by a column, it reaches kernel // 2 pixels from the current one. Where channels
+    are ordered, features of later ones also see the earlier channels of the pixel.
+    """
+
+    def __init__(self, model: AutoregressiveModel, width: int, reach: int):
+        super().__init__()
+        features = model.groups_of(width)
+        self.features = index_groups(features)
+        self.above = CausalConv2d(model.channels, width, above=reach - 1, left=reach, right=reach)
+        self.left = CausalConv2d(model.channels, width, left=reach - 1, out_groups=features)
+        self.pixel = None
+        if model.ordered:
+            colours = model.groups_of(model.channels)
+            self.pixel = CausalConv2d(model.channels, width, in_groups=colours, out_groups=features, strict=True)
+
+    def forward(self, left: Tensor, pixel: Tensor, above: Tensor, step: Step | None = None) -> Tensor:
+        """The horizontal stream's features. left, pixel: see AutoregressiveModel.horizontal; above: of self.above."""
+        h = self.left(left, step) + here(above, step, self.features)
+        return h if self.pixel is None else h + self.pixel(pixel, step)
+
+
+class LastLayers(nn.Module):
+    """From features to the likelihood's parameters: two 1 x 1 convolutions, each after a ReLU."""
+
+    def __init__(self, model: AutoregressiveModel, width: int):
+        super().__init__()
+        features = model.groups_of(width)
+        num_params = model.likelihood.num_params(model.channels)
+        self.hidden = CausalConv2d(width, width, in_groups=features, out_groups=features)
+        self.last = CausalConv2d(width, num_params, in_groups=features, out_groups=model.parameter_groups())
+
+    def forward(self, h: Tensor, step: Step | None = None) -> Tensor:
+        return self.last(F.relu(self.hidden(F.relu(h), step)), step)
+
+
 class Conditioning(nn.Module):
     """For each of several layers, what a class (an embedding) or a map (a 1 x 1 convolution) adds to its features.
 
@@ -179,9 +224,9 @@ class Conditioning(nn.Module):
 
 def shift_down(x: Tensor) -> Tensor:
     """Each row gets the one above it, the first zeros."""
-    return nn.functional.pad(x, (0, 0, 1, -1))
+    return F.pad(x, (0, 0, 1, -1))
 
 
 def shift_right(x: Tensor) -> Tensor:
     """Each column gets the one to its left, the first zeros."""
-    return nn.functional.pad(x, (1, -1, 0, 0))
+    return F.pad(x, (1, -1, 0, 0))

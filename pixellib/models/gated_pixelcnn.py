@@ -6,11 +6,11 @@ decoders", NIPS 2016, sections 2.1 to 2.3.
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
-from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_sizes
+from pixellib.models.autoregressive import AutoregressiveModel, FirstLayer, LastLayers, check_sizes
 from pixellib.models.layers import CausalConv2d, Step, here, index_groups
 
 
@@ -42,28 +42,15 @@ class GatedPixelCNN(AutoregressiveModel):
         dilations = (1,) * num_layers if dilations is None else tuple(dilations)
         if len(dilations) != num_layers:
             raise ValueError(f"one dilation per layer: got {len(dilations)} for {num_layers} layers")
-        features = self.groups_of(width)
-        self.features = index_groups(features)
-        self.first_above = CausalConv2d(channels, width, above=reach - 1, left=reach, right=reach)
-        self.first_left = CausalConv2d(channels, width, left=reach - 1, out_groups=features)
-        self.first_pixel = None
-        if self.ordered:
-            colours = self.groups_of(channels)
-            self.first_pixel = CausalConv2d(channels, width, in_groups=colours, out_groups=features, strict=True)
-        self.layers = nn.ModuleList(GatedLayer(width, reach, dilation, features) for dilation in dilations)
-        self.hidden = CausalConv2d(width, width, in_groups=features, out_groups=features)
-        self.last = CausalConv2d(
-            width, likelihood.num_params(channels), in_groups=features, out_groups=self.parameter_groups()
+        self.first = FirstLayer(self, width, reach)
+        self.layers = nn.ModuleList(
+            GatedLayer(width, reach, dilation, channels if self.ordered else 1) for dilation in dilations
         )
-        self.conditioning = None
-        if num_classes is not None or condition_channels is not None:
-            self.conditioning = Conditioning(num_classes, condition_channels, [2 * width] * (2 * num_layers - 1))
-
-    def embed(self, condition) -> list[Tensor]:
-        return [] if condition is None else self.conditioning(condition)
+        self.last = LastLayers(self, width)
+        self.add_conditioning([2 * width] * (2 * num_layers - 1))
 
     def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
-        v = self.first_above(above, step)
+        v = self.first.above(above, step)
         links = [v]
         for i, layer in enumerate(self.layers):
             v, link = layer.down(v, step)
@@ -75,23 +62,25 @@ class GatedPixelCNN(AutoregressiveModel):
     def horizontal(
         self, left: Tensor, pixel: Tensor, vertical: list[Tensor], condition: list[Tensor], step: Step | None = None
     ) -> Tensor:
-        h = self.first_left(left, step) + here(vertical[0], step, self.features)
-        if self.first_pixel is not None:
-            h = h + self.first_pixel(pixel, step)
+        h = self.first(left, pixel, vertical[0], step)
         for i, layer in enumerate(self.layers):
             h = layer.across(h, vertical[i + 1], condition[2 * i] if condition else None, step)
-        return self.last(F.relu(self.hidden(F.relu(h), step)), step)
+        return self.last(h, step)
 
 
 class GatedLayer(nn.Module):
     """Equation (2) of the paper in each stack: tanh(a) sigmoid(b), a and b being halves of one convolution's output.
 
-    The vertical stack's half-way features enter the horizontal one; that has a residual connection.
+    The vertical stack's half-way features enter the horizontal one; that has a residual connection. num_groups: of
+    ordered channels among the horizontal features; each has its own two halves.
     """
 
-    def __init__(self, width: int, reach: int, dilation: int, features: Tensor | None):
+    def __init__(self, width: int, reach: int, dilation: int, num_groups: int = 1):
         super().__init__()
-        twice = None if features is None else features.repeat(2)
+        self.num_groups = num_groups
+        features = twice = None
+        if num_groups > 1:
+            features, twice = (torch.arange(num_groups).repeat_interleave(n // num_groups) for n in (width, 2 * width))
         self.twice = index_groups(twice)
         self.v = CausalConv2d(width, 2 * width, above=reach, left=reach, right=reach, dilation=dilation)
         self.h = CausalConv2d(width, 2 * width, left=reach, dilation=dilation, in_groups=features, out_groups=twice)
@@ -107,10 +96,10 @@ class GatedLayer(nn.Module):
         a = self.h(h, step) + here(link, step, self.twice)
         if condition is not None:
             a = a + here(condition, step, self.twice)
-        return h + self.mix(gate(a), step)
+        return h + self.mix(gate(a, 1 if step is not None and step.group is not None else self.num_groups), step)
 
 
-def gate(a: Tensor) -> Tensor:
-    """tanh of the first half of the features times sigmoid of the second."""
-    a, b = a.chunk(2, 1)
-    return a.tanh() * b.sigmoid()
+def gate(a: Tensor, num_groups: int = 1) -> Tensor:
+    """tanh of the first half of each group's features times sigmoid of the second."""
+    a, b = a.unflatten(1, (num_groups, 2, -1)).unbind(2)
+    return (a.tanh() * b.sigmoid()).flatten(1, 2)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
-from pixellib.models.autoregressive import AutoregressiveModel, Conditioning, check_sizes
+from pixellib.models.autoregressive import AutoregressiveModel, FirstLayer, LastLayers, check_sizes
 from pixellib.models.layers import CausalConv2d, Step, here, index_groups
 
 
@@ -41,39 +41,26 @@ class PixelCNN(AutoregressiveModel):
         features = self.groups_of(width)
         self.features = index_groups(features)
         among = {"in_groups": features, "out_groups": features}
-        self.first_above = CausalConv2d(channels, width, above=reach - 1, left=reach, right=reach)
-        self.first_left = CausalConv2d(channels, width, left=reach - 1, out_groups=features)
-        self.first_pixel = None
-        if self.ordered:
-            colours = self.groups_of(channels)
-            self.first_pixel = CausalConv2d(channels, width, in_groups=colours, out_groups=features, strict=True)
+        self.first = FirstLayer(self, width, reach)
         self.above = nn.ModuleList(
             CausalConv2d(width, width, above=reach, left=reach, right=reach, current=False, **among)
             for _ in range(num_layers - 1)
         )
         self.left = nn.ModuleList(CausalConv2d(width, width, left=reach, **among) for _ in range(num_layers - 1))
-        self.hidden = CausalConv2d(width, width, **among)
-        self.last = CausalConv2d(
-            width, likelihood.num_params(channels), in_groups=features, out_groups=self.parameter_groups()
-        )
-        self.conditioning = None
-        if num_classes is not None or condition_channels is not None:
-            self.conditioning = Conditioning(num_classes, condition_channels, [width] * num_layers)
-
-    def embed(self, condition) -> list[Tensor]:
-        return [] if condition is None else self.conditioning(condition)
+        self.last = LastLayers(self, width)
+        self.add_conditioning([width] * num_layers)
 
     def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
-        return [self.first_above(above, step)]
+        return [self.first.above(above, step)]
 
     def horizontal(
         self, left: Tensor, pixel: Tensor, vertical: list[Tensor], condition: list[Tensor], step: Step | None = None
     ) -> Tensor:
-        h = self.first_left(left, step) + here(vertical[0], step, self.features)
-        if self.first_pixel is not None:
-            h = h + self.first_pixel(pixel, step)
+        h = self.first(left, pixel, vertical[0], step)
         for i in range(len(self.above) + 1):
             if i:
+                h = F.relu(h)
                 h = self.above[i - 1](h, step) + self.left[i - 1](h, step)
-            h = F.relu(h + here(condition[i], step, self.features) if condition else h)
-        return self.last(F.relu(self.hidden(h, step)), step)
+            if condition:
+                h = h + here(condition[i], step, self.features)
+        return self.last(h, step)
