@@ -388,7 +388,7 @@ _RUNS = {
         _vae("vae-logistic-free", "VAE, discretised logistic, free scale", DiscretizedLogistic("free")),
         _vae("vae-dmol-uncoupled", "VAE, mixture, channels not coupled", LogisticMixture(coupled=False)),
         _vae("vae-dmol", "VAE, mixture of logistics", LogisticMixture()),
-        _vae("vae-dmol-large", "VAE, mixture, larger network", LogisticMixture(), width=64, depth=1),
+        _vae("vae-dmol-large", "VAE, mixture, larger network", LogisticMixture(), width=48, depth=1),
         _vae("vae-dmol-2layer", "VAE, mixture, two stochastic layers", LogisticMixture(), num_latents=[20, 20]),
         _vae("vae-dmol-128", "VAE, mixture, 128 latents", LogisticMixture(), num_latents=[128]),
         *(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils import parametrize
 from tqdm.auto import tqdm
 
 from pixellib.models.layers import Step
@@ -40,6 +41,7 @@ def sample(
         raise ValueError(f"expected a positive number and size of images, got {num_samples} of {height} x {width}")
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
+    model.check_size(size)
     device = next(model.parameters()).device
     x = torch.zeros(num_samples, model.channels, height, width, dtype=torch.uint8, device=device)
     num_known = 0
@@ -51,7 +53,7 @@ def sample(
     model.eval()
     passes = (cached_params if cached else naive_params)(model, x, condition, num_known, progress)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), parametrize.cached():  # weight normalisation once, not at every step
             for (row, column, group), params in passes:
                 channel = slice(None) if group is None else slice(group, group + 1)
                 drawn = _draw(model.likelihood(params), temperature, generator)

@@ -5,6 +5,7 @@ from pixellib.models.gated_pixelcnn import GatedPixelCNN
 from pixellib.models.interface import ImageModel
 from pixellib.models.iwae import IWAE
 from pixellib.models.pixelcnn import PixelCNN
+from pixellib.models.pixelcnnpp import PixelCNNpp
 from pixellib.models.vae import VAE
 
-__all__ = ["IWAE", "VAE", "AutoregressiveModel", "GatedPixelCNN", "ImageModel", "PixelCNN"]
+__all__ = ["IWAE", "VAE", "AutoregressiveModel", "GatedPixelCNN", "ImageModel", "PixelCNN", "PixelCNNpp"]

@@ -72,8 +72,12 @@ class AutoregressiveModel(ImageModel):
         """What the layers add for a condition, each (B, F, 1, 1) or (B, F, H, W); nothing without one."""
         return [] if condition is None else self.conditioning(condition)
 
+    def check_size(self, size: Sequence[int]) -> None:
+        """ValueError for a height and width that the network does not allow."""
+
     def network(self, y: Tensor, condition=None) -> Tensor:
         """The likelihood's parameters, float (B, P, H, W), for scaled images y in [-1, 1], float (B, C, H, W)."""
+        self.check_size(y.shape[-2:])
         condition = self.embed(self.check_condition(condition, len(y), y.shape[-2:]))
         return self.horizontal(shift_right(y), y, self.vertical(shift_down(y), condition), condition)
 
