@@ -32,8 +32,9 @@ class Settings:
     steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam, after
     `warmup_steps` of linear rise; then `schedule`: "constant", "cosine" (to zero at the last step) or "exponential"
     (times `decay` per step). betas, eps: of Adam. average: decay per step of the exponential moving average of the
-    weights, or None. clip: largest gradient norm, or None. accumulate: parts a batch is split into. precision: "auto",
-    "bf16" or "fp32". validate_every: steps between validations; 0: only at the end.
+    weights, in step t at most (1 + t) / (10 + t), so that the first ones are soon forgotten; or None. clip: largest
+    gradient norm, or None. accumulate: parts a batch is split into. precision: "auto", "bf16" or "fp32".
+    validate_every: steps between validations; 0: only at the end.
     """
 
     steps: int
@@ -134,9 +135,7 @@ def fit(
         if initialise and not state:
             model.initialise(images)
         model.to(device).train()
-        average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average)) if settings.average else None
-        )
+        average = AveragedModel(model, multi_avg_fn=_moving_average(settings.average)) if settings.average else None
         optimiser = torch.optim.Adam(
             model.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True
         )
@@ -280,6 +279,14 @@ class _Objective(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         return self.model.loss(x, condition)
+
+
+def _moving_average(decay: float) -> Callable:
+    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        t = num_averaged.item()
+        get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, current, num_averaged)
+
+    return update
 
 
 def _batches(num_images: int, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:

@@ -115,13 +115,13 @@ def test_every_step_has_the_learning_rate_of_the_schedule(settings, rates):
     assert [settings.learning_rate_at(step) for step in range(5)] == pytest.approx(moves)
 
 
-def test_averaging_is_an_exponential_moving_average_from_the_first_step_on():
+def test_averaging_is_an_exponential_moving_average_that_soon_forgets_the_first_steps():
     """Gradient descent of rate 1 on a slope of 1: the weight is -1, -2, ...; the model trained is left as it ended."""
     model = Slope()
-    averaged = quiet(model, BLANK, Settings(steps=4, batch_size=4, **PLAIN | {"average": 0.9})).model
+    averaged = quiet(model, BLANK, Settings(steps=4, batch_size=4, **PLAIN | {"average": 0.2})).model
     expected = -1.0
-    for weight in (-2.0, -3.0, -4.0):
-        expected = 0.9 * expected + 0.1 * weight
+    for weight, decay in ((-2.0, 2 / 11), (-3.0, 0.2), (-4.0, 0.2)):  # 3 / 12 and 4 / 13 are more than 0.2
+        expected = decay * expected + (1 - decay) * weight
     assert averaged.weight.item() == pytest.approx(expected)
     assert model.weight.item() == pytest.approx(-4)
 
