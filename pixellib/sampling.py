@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 from tqdm.auto import tqdm
 
+from pixellib import devices
 from pixellib.models.layers import Step
 
 
@@ -24,6 +25,7 @@ def sample(
     given: tuple[Tensor, int] | None = None,
     temperature: float = 1.0,
     cached: bool = True,
+    precision: str = "auto",
     progress: bool = False,
 ) -> Tensor:
     """Images drawn pixel by pixel from an AutoregressiveModel, uint8 (num_samples, C, H, W), on the model's device.
@@ -31,7 +33,8 @@ def sample(
     size: (H, W), any that the network allows. given: (image, num_known_rows), the image uint8 (C, H, W) or
     (num_samples, C, H, W); its first rows are kept and the rest is drawn. temperature: each sub-pixel is drawn from
     p^(1/T), normalised; below 1 more probable, above 1 more varied. cached: keep activations; without it, a forward
-    pass per sub-pixel, which gives the same images slowly.
+    pass per sub-pixel, which gives the same images slowly. precision: of the network, "fp32", "bf16" or "auto", bf16
+    where the device has it; likelihoods always compute in float32. A model in float64 stays there.
 
     ValueError for counts, sizes or temperatures that are not positive, and a given image or condition that does not
     fit.
@@ -53,7 +56,11 @@ def sample(
     model.eval()
     passes = (cached_params if cached else naive_params)(model, x, condition, num_known, progress)
     try:
-        with torch.inference_mode(), parametrize.cached():  # weight normalisation once, not at every step
+        with (
+            torch.inference_mode(),
+            parametrize.cached(),
+            devices.autocast(device, precision),
+        ):  # normalise weights once
             for (row, column, group), params in passes:
                 channel = slice(None) if group is None else slice(group, group + 1)
                 drawn = _draw(model.likelihood(params), temperature, generator)

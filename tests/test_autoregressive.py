@@ -139,6 +139,18 @@ def test_cached_parameters_agree_with_a_forward_pass_in_float32():
                 torch.testing.assert_close(params[..., 0, 0], expected, atol=1e-4, rtol=0)
 
 
+def test_in_bfloat16_cached_parameters_are_those_of_a_forward_pass_in_bfloat16():
+    model = build(GatedPixelCNN, 3).float()
+    x = torch.randint(8, (2, 3, 5, 4), generator=seeded(), dtype=torch.uint8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        whole = model.params(x)
+        assert whole.dtype == torch.bfloat16
+        for (row, column, channel), params in cached_params(model, x, None, 0):
+            expected = whole[:, 8 * channel : 8 * channel + 8, row, column]
+            torch.testing.assert_close(params[..., 0, 0], expected, atol=0.03, rtol=0.03)
+    assert model.sample(2, precision="bf16").shape == (2, 3, 5, 4)
+
+
 def test_images_of_another_size_and_completions_keep_what_was_given():
     model = build(GatedPixelCNN, 3)
     assert model.sample(2, size=(3, 7), generator=seeded()).shape == (2, 3, 3, 7)

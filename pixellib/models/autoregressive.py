@@ -101,12 +101,13 @@ class AutoregressiveModel(ImageModel):
         given: tuple[Tensor, int] | None = None,
         temperature: float = 1.0,
         cached: bool = True,
+        precision: str = "auto",
         progress: bool = False,
     ) -> Tensor:
         """Images drawn pixel by pixel, uint8 (num_samples, C, H, W); see `pixellib.sampling.sample`."""
         return sampling.sample(
             self, num_samples, condition=condition, generator=generator, size=size or self.size, given=given,
-            temperature=temperature, cached=cached, progress=progress,
+            temperature=temperature, cached=cached, precision=precision, progress=progress,
         )  # fmt: skip
 
     def groups_of(self, num_features: int) -> Tensor | None:

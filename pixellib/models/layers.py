@@ -151,7 +151,7 @@ class CausalConv2d(nn.Module):
             weight = self._weight()[:, :, -1].permute(2, 1, 0).flatten(0, 1)  # (taps C_in, C_out)
             if step.group is not None:
                 weight = weight[:, self.out_index[step.group]]
-            memory.weights[step.group] = weight.contiguous()
+            memory.weights[step.group] = weight.contiguous().to(row.dtype)  # bf16 where autocast is on
         taps = row[:, column - self.left : column + 1 : self.dilation].flatten(1)
         return torch.addmm(given, taps, memory.weights[step.group])[..., None, None]
 
