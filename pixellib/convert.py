@@ -34,7 +34,7 @@ def openai_pixelcnnpp(arrays: Mapping[str, np.ndarray]) -> PixelCNNpp:
     num_components, rest = divmod(head[0], 3 if channels == 1 else 10)
     if rest or channels not in (1, 3):
         raise ValueError(f"{head[0]} parameters for {channels} channels are no mixture of logistics")
-    model = PixelCNNpp(channels, (32, 32), first[3], num_resnets, LogisticMixture(num_components))
+    model = PixelCNNpp(channels, first[3], num_resnets, LogisticMixture(num_components))
     _fill(model, values)
     return model.eval()
 

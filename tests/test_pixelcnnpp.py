@@ -31,7 +31,7 @@ def seeded(seed=0):
 def build(channels=3, likelihood=None, **options):
     torch.manual_seed(0)
     options = {"num_filters": 6, "num_resnets": 1, **options}
-    model = PixelCNNpp(channels, (8, 4), likelihood=likelihood or LogisticMixture(2), **options).double()
+    model = PixelCNNpp(channels, likelihood=likelihood or LogisticMixture(2), size=(8, 4), **options).double()
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
@@ -132,7 +132,7 @@ def test_cached_parameters_agree_with_a_forward_pass_in_float32(arrays):
 
 def test_features_begin_standardised_by_the_data(digits):
     torch.manual_seed(0)
-    model = PixelCNNpp(1, (28, 28), 8, 1, LogisticMixture(2), dropout=0.0)
+    model = PixelCNNpp(1, 8, 1, LogisticMixture(2), size=(28, 28), dropout=0.0)
     seen = {}
     ends = {id(block.last) for block in model.body.blocks()}
     for layer in model.convolutions():

@@ -10,7 +10,7 @@ from pixellib import sampling
 from pixellib.likelihoods import Likelihood
 from pixellib.likelihoods.interface import scale_levels
 from pixellib.models.interface import ImageModel
-from pixellib.models.layers import CausalConv2d, Step, here, index_groups
+from pixellib.models.layers import CausalConv2d, Step, groups_of, here, index_groups
 
 
 class AutoregressiveModel(ImageModel):
@@ -45,6 +45,7 @@ class AutoregressiveModel(ImageModel):
         self.channels, self.size, self.likelihood = channels, tuple(size), likelihood
         self.num_classes, self.condition_channels = num_classes, condition_channels
         self.ordered = channels > 1 and not likelihood.joint
+        self.num_groups = channels if self.ordered else 1
         self.conditioning = None
 
     @property
@@ -111,15 +112,8 @@ class AutoregressiveModel(ImageModel):
         )  # fmt: skip
 
     def groups_of(self, num_features: int) -> Tensor | None:
-        """The channel of each of so many features, int64, in equal blocks; None where channels are not ordered.
-
-        ValueError if the channels do not divide them.
-        """
-        if not self.ordered:
-            return None
-        if num_features % self.channels:
-            raise ValueError(f"{num_features} features do not divide into {self.channels} ordered channels")
-        return torch.arange(self.channels).repeat_interleave(num_features // self.channels)
+        """See layers.groups_of; None where channels are not ordered."""
+        return groups_of(num_features, self.num_groups)
 
     def parameter_groups(self) -> Tensor | None:
         """The channel of each of the likelihood's parameters; None where channels are not ordered."""

@@ -6,12 +6,11 @@ decoders", NIPS 2016, sections 2.1 to 2.3.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
 from pixellib.models.autoregressive import AutoregressiveModel, FirstLayer, LastLayers, check_sizes
-from pixellib.models.layers import CausalConv2d, Step, here, index_groups
+from pixellib.models.layers import CausalConv2d, Step, groups_at, groups_of, here, index_groups
 
 
 class GatedPixelCNN(AutoregressiveModel):
@@ -43,9 +42,7 @@ class GatedPixelCNN(AutoregressiveModel):
         if len(dilations) != num_layers:
             raise ValueError(f"one dilation per layer: got {len(dilations)} for {num_layers} layers")
         self.first = FirstLayer(self, width, reach)
-        self.layers = nn.ModuleList(
-            GatedLayer(width, reach, dilation, channels if self.ordered else 1) for dilation in dilations
-        )
+        self.layers = nn.ModuleList(GatedLayer(width, reach, dilation, self.num_groups) for dilation in dilations)
         self.last = LastLayers(self, width)
         self.add_conditioning([2 * width] * (2 * num_layers - 1))
 
@@ -78,9 +75,7 @@ class GatedLayer(nn.Module):
     def __init__(self, width: int, reach: int, dilation: int, num_groups: int = 1):
         super().__init__()
         self.num_groups = num_groups
-        features = twice = None
-        if num_groups > 1:
-            features, twice = (torch.arange(num_groups).repeat_interleave(n // num_groups) for n in (width, 2 * width))
+        features, twice = groups_of(width, num_groups), groups_of(2 * width, num_groups)
         self.twice = index_groups(twice)
         self.v = CausalConv2d(width, 2 * width, above=reach, left=reach, right=reach, dilation=dilation)
         self.h = CausalConv2d(width, 2 * width, left=reach, dilation=dilation, in_groups=features, out_groups=twice)
@@ -96,7 +91,7 @@ class GatedLayer(nn.Module):
         a = self.h(h, step) + here(link, step, self.twice)
         if condition is not None:
             a = a + here(condition, step, self.twice)
-        return h + self.mix(gate(a, 1 if step is not None and step.group is not None else self.num_groups), step)
+        return h + self.mix(gate(a, groups_at(step, self.num_groups)), step)
 
 
 def gate(a: Tensor, num_groups: int = 1) -> Tensor:

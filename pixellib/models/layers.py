@@ -243,3 +243,20 @@ def index_groups(groups: Tensor | None) -> list[slice | Tensor] | None:
         return None
     found = [(groups == group).nonzero().flatten() for group in range(int(groups.max()) + 1)]
     return [slice(int(i[0]), int(i[-1]) + 1) if i[-1] - i[0] + 1 == len(i) else i for i in found]
+
+
+def groups_of(num_features: int, num_groups: int) -> Tensor | None:
+    """The channel of each of so many features, int64, in equal blocks; None where there is one group.
+
+    ValueError if the groups do not divide them.
+    """
+    if num_groups == 1:
+        return None
+    if num_features % num_groups:
+        raise ValueError(f"{num_features} features do not divide into {num_groups} ordered channels")
+    return torch.arange(num_groups).repeat_interleave(num_features // num_groups)
+
+
+def groups_at(step: Step | None, num_groups: int) -> int:
+    """How many groups of features a step has at hand."""
+    return num_groups if step is None or step.group is None else 1

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from pixellib.likelihoods import Likelihood, LogisticMixture
 from pixellib.models.autoregressive import AutoregressiveModel
-from pixellib.models.layers import CausalConv2d, CausalUpsample2d, Step, here, index_groups
+from pixellib.models.layers import CausalConv2d, CausalUpsample2d, Step, groups_at, groups_of, here, index_groups
 
 NUM_LEVELS = 3  # full, half and quarter size
 
@@ -34,10 +34,10 @@ class PixelCNNpp(AutoregressiveModel):
     def __init__(
         self,
         channels: int = 3,
-        size: Sequence[int] = (32, 32),
         num_filters: int = 160,
         num_resnets: int = 5,
         likelihood: Likelihood | None = None,
+        size: Sequence[int] = (32, 32),
         num_classes: int | None = None,
         dropout: float = 0.5,
         shortcuts: bool = True,
@@ -57,7 +57,7 @@ class PixelCNNpp(AutoregressiveModel):
         if self.ordered:
             own = self.groups_of(channels)
             self.first_pixel = CausalConv2d(channels, num_filters, in_groups=own, out_groups=features, strict=True)
-        block = {"width": num_filters, "num_groups": channels if self.ordered else 1, "dropout": dropout}
+        block = {"width": num_filters, "num_groups": self.num_groups, "dropout": dropout}
         self.body = Level(num_resnets, NUM_LEVELS - 1, shortcuts, block)
         self.last = CausalConv2d(
             num_filters, self.likelihood.num_params(channels), in_groups=features, out_groups=self.parameter_groups()
@@ -243,16 +243,6 @@ class GatedResnet(nn.Module):
             h = h + here(condition[self.index], step, self.twice)
         a, b = h.unflatten(1, (num_groups, 2, -1)).unbind(2)
         return x + (a * b.sigmoid()).flatten(1, 2)
-
-
-def groups_of(num_features: int, num_groups: int) -> Tensor | None:
-    """The channel of each feature, in equal blocks; None where channels are not ordered."""
-    return None if num_groups == 1 else torch.arange(num_groups).repeat_interleave(num_features // num_groups)
-
-
-def groups_at(step: Step | None, num_groups: int) -> int:
-    """How many groups of features a step has at hand."""
-    return num_groups if step is None or step.group is None else 1
 
 
 def join(streams: Sequence[Tensor], num_groups: int) -> Tensor:
