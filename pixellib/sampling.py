@@ -49,7 +49,7 @@ def sample(
     x = torch.zeros(num_samples, model.channels, height, width, dtype=torch.uint8, device=device)
     num_known = 0
     if given is not None:
-        num_known = _check_given(given, x)
+        num_known = _check_given(given, x, getattr(model.likelihood, "num_levels", 256))
         x[:, :, :num_known] = given[0][..., :num_known, :]
     condition = model.check_condition(condition, num_samples, size)
     was_training = [module for module in model.modules() if module.training]
@@ -130,7 +130,7 @@ def _draw(pixels, temperature: float, generator: torch.Generator | None) -> Tens
     return x
 
 
-def _check_given(given: tuple[Tensor, int], x: Tensor) -> int:
+def _check_given(given: tuple[Tensor, int], x: Tensor, num_levels: int) -> int:
     """The number of known rows. ValueError if image or number do not fit the images x that are to be drawn."""
     image, num_known = given
     if image.dtype != torch.uint8 or image.shape not in (x.shape, x.shape[1:]):
@@ -138,6 +138,8 @@ def _check_given(given: tuple[Tensor, int], x: Tensor) -> int:
             f"expected a given image uint8 {tuple(x.shape[1:])}, or one for each of {len(x)} samples, "
             f"got {image.dtype} {tuple(image.shape)}"
         )
+    if image.max() >= num_levels:
+        raise ValueError(f"expected a given image of levels 0..{num_levels - 1}, got up to {int(image.max())}")
     if not 0 <= num_known <= x.shape[-2]:
         raise ValueError(f"num_known_rows must be in 0..{x.shape[-2]}, got {num_known}")
     return num_known

@@ -168,6 +168,7 @@ def test_images_of_another_size_and_completions_keep_what_was_given():
         ({"temperature": 0.0}, "temperature must be positive, got 0"),
         ({"given": (torch.zeros(1, 5, 5, dtype=torch.uint8), 1)}, r"expected a given image uint8 \(1, 5, 4\)"),
         ({"given": (torch.zeros(1, 5, 4), 1)}, "got torch.float32"),
+        ({"given": (torch.full((1, 5, 4), 8, dtype=torch.uint8), 1)}, r"levels 0\.\.7, got up to 8"),
         ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), 6)}, r"num_known_rows must be in 0\.\.5, got 6"),
         ({"condition": torch.zeros(2)}, "GatedPixelCNN takes no condition"),
     ],
