@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixellib.data import binarise, dequantise, scale, unscale
+from pixellib.data import IntensityPermutation, binarise, dequantise, scale, unscale
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
 
@@ -69,3 +69,33 @@ def test_a_generator_makes_the_draw_repeat_and_leaves_the_global_one_alone(trans
     assert not torch.equal(first, transform(x, torch.Generator().manual_seed(2)))
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(x, torch.full_like(x, 100))  # the input is not written to
+
+
+@pytest.mark.parametrize(("num_levels", "window"), [(256, None), (256, 16), (100, 7), (2, 1), (1, None)])
+def test_permuted_intensities_are_one_to_one_and_stay_in_their_windows(num_levels, window):
+    levels = torch.arange(num_levels, dtype=torch.uint8)
+    permutation = IntensityPermutation(num_levels, seed=3, window=window)
+    symbols = permutation(levels)
+    assert symbols.dtype == torch.uint8
+    assert torch.equal(symbols.sort().values, levels)
+    assert torch.equal(permutation.inverse(symbols), levels)
+    width = window or num_levels
+    assert torch.equal(symbols // width, levels // width)
+    assert (symbols == levels).all() == (width == 1)
+
+
+def test_permutations_follow_from_their_seed():
+    tables = [IntensityPermutation(seed=seed)(LEVELS) for seed in (0, 0, 1)]
+    assert torch.equal(tables[0], tables[1]) and not torch.equal(tables[0], tables[2])
+    assert (tables[0].int() - LEVELS.int()).abs().float().mean() > 60  # 85 in the mean, if nothing of the order is left
+    image = torch.randint(256, (2, 3, 4, 5), dtype=torch.uint8)
+    assert torch.equal(IntensityPermutation()(image)[1, 2, 3, 4], tables[0][image[1, 2, 3, 4].int()])
+
+
+@pytest.mark.parametrize(("options", "x"), [
+    ({"num_levels": 257}, LEVELS), ({"num_levels": 0}, LEVELS), ({"window": 0}, LEVELS), ({"window": 300}, LEVELS),
+    ({"num_levels": 8}, LEVELS), ({}, LEVELS.float()),
+])  # fmt: skip
+def test_what_cannot_be_permuted_is_refused(options, x):
+    with pytest.raises(ValueError, match="expected"):
+        IntensityPermutation(**options)(x)

@@ -1,4 +1,4 @@
-"""Between stored images and what models eat: scale, unscale, binarise, dequantise.
+"""Between stored images and what models eat: scale, unscale, binarise, dequantise, permute intensities.
 
 Random functions take an optional ``torch.Generator``, which must live on the device of the images; without
 one they use PyTorch's global generator.
@@ -7,7 +7,7 @@ one they use PyTorch's global generator.
 import torch
 from torch import Tensor
 
-__all__ = ["binarise", "dequantise", "scale", "unscale"]
+__all__ = ["IntensityPermutation", "binarise", "dequantise", "scale", "unscale"]
 
 
 def scale(x: Tensor) -> Tensor:
@@ -42,3 +42,34 @@ def dequantise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """
     u = torch.randint(2**16, x.shape, generator=generator, dtype=torch.float32, device=x.device) / 2**16
     return (x + u) / 256
+
+
+class IntensityPermutation:
+    """A one-to-one mapping of the levels 0..L-1 onto themselves, drawn from a seed: unordered symbols for ordered ones.
+
+    window: levels trade places only within consecutive windows of so many, None for all; 1 leaves every level where it
+    is. num_levels: L, at most 256. ValueError for other numbers.
+    """
+
+    def __init__(self, num_levels: int = 256, seed: int = 0, window: int | None = None):
+        window = num_levels if window is None else window
+        if not 1 <= num_levels <= 256 or not 1 <= window <= num_levels:
+            raise ValueError(f"expected 1..256 levels and windows of 1 to that many, got {num_levels}, {window}")
+        generator = torch.Generator().manual_seed(seed)
+        parts = torch.arange(num_levels).split(window)
+        self.table = torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts]).byte()
+        self.inverse_table = self.table.argsort().byte()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Symbols for levels, both uint8 of any shape. ValueError for other types and values."""
+        return self._look_up(self.table, x)
+
+    def inverse(self, symbols: Tensor) -> Tensor:
+        """Levels for symbols: `inverse(permutation(x))` is x."""
+        return self._look_up(self.inverse_table, symbols)
+
+    @staticmethod
+    def _look_up(table: Tensor, x: Tensor) -> Tensor:
+        if x.dtype != torch.uint8 or (x.numel() and x.max() >= len(table)):
+            raise ValueError(f"expected uint8 values 0..{len(table) - 1}, got {x.dtype}, max {x.max().item()}")
+        return table.to(x.device)[x.int()]
