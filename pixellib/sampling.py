@@ -138,7 +138,7 @@ def _check_given(given: tuple[Tensor, int], x: Tensor, num_levels: int) -> int:
             f"expected a given image uint8 {tuple(x.shape[1:])}, or one for each of {len(x)} samples, "
             f"got {image.dtype} {tuple(image.shape)}"
         )
-    if image.max() >= num_levels:
+    if int(image.max()) >= num_levels:  # a uint8 tensor knows no 256
         raise ValueError(f"expected a given image of levels 0..{num_levels - 1}, got up to {int(image.max())}")
     if not 0 <= num_known <= x.shape[-2]:
         raise ValueError(f"num_known_rows must be in 0..{x.shape[-2]}, got {num_known}")

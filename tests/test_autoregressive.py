@@ -158,6 +158,9 @@ def test_images_of_another_size_and_completions_keep_what_was_given():
     completed = model.sample(2, given=(given, 3), generator=seeded())
     assert torch.equal(completed[:, :, :3], given[:, :, :3])
     assert torch.equal(model.sample(2, given=(given, 5)), given)
+    white = torch.full((3, 5, 4), 255, dtype=torch.uint8)
+    for head in (LogisticMixture(2), Categorical(256)):
+        assert torch.equal(build(PixelCNN, 3, head).sample(1, given=(white, 5))[0], white)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_permuted_intensities_are_one_to_one_and_stay_in_their_windows(num_level
     assert torch.equal(symbols.sort().values, levels)
     assert torch.equal(permutation.inverse(symbols), levels)
     width = window or num_levels
-    assert torch.equal(symbols // width, levels // width)
+    assert torch.equal(symbols.int() // width, levels.int() // width)
     assert (symbols == levels).all() == (width == 1)
 
 
