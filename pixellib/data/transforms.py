@@ -70,6 +70,6 @@ class IntensityPermutation:
 
     @staticmethod
     def _look_up(table: Tensor, x: Tensor) -> Tensor:
-        if x.dtype != torch.uint8 or (x.numel() and x.max() >= len(table)):
+        if x.dtype != torch.uint8 or (x.numel() and int(x.max()) >= len(table)):  # a uint8 tensor knows no 256
             raise ValueError(f"expected uint8 values 0..{len(table) - 1}, got {x.dtype}, max {x.max().item()}")
         return table.to(x.device)[x.int()]
