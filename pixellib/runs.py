@@ -401,7 +401,6 @@ _RUNS = {
             )
             for beta in (0.1, 3.0)
         ),
-        _vae("vae-logistic-mnist", "VAE, discretised logistic", DiscretizedLogistic(), dataset="mnist"),
         _vae("vae-dmol-mnist", "VAE, mixture of logistics", LogisticMixture(), dataset="mnist"),
         _pixelcnn("pixelcnn-mnist-5x30", "PixelCNN, 5 layers of 30", PixelCNN, 3_000, num_layers=5, width=30, kernel=5),
         _pixelcnn("pixelcnn-mnist-9x63", "PixelCNN, 9 layers of 63", PixelCNN, 3_000, num_layers=9, width=63, kernel=5),
