@@ -56,11 +56,8 @@ def sample(
     model.eval()
     passes = (cached_params if cached else naive_params)(model, x, condition, num_known, progress)
     try:
-        with (
-            torch.inference_mode(),
-            parametrize.cached(),
-            devices.autocast(device, precision),
-        ):  # normalise weights once
+        # cached(): weights are normalised once
+        with torch.inference_mode(), parametrize.cached(), devices.autocast(device, precision):
             for (row, column, group), params in passes:
                 channel = slice(None) if group is None else slice(group, group + 1)
                 drawn = _draw(model.likelihood(params), temperature, generator)
