@@ -1,6 +1,7 @@
 """Finding leaks: does a model that says it is autoregressive see only the past, and its neighbours there?"""
 
 import copy
+import itertools
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def assert_causal(model: AutoregressiveModel, *, size: tuple[int, int] = (6, 6),
     """
     model = copy.deepcopy(model).double().eval()
     generator = torch.Generator().manual_seed(0)
-    y = 2 * torch.rand(1, model.channels, *size, generator=generator, dtype=torch.float64) - 1
+    y = 2 * torch.rand(1, model.num_inputs, *size, generator=generator, dtype=torch.float64) - 1
     y = y.to(next(model.parameters()).device)
     if isinstance(condition, Tensor) and condition.is_floating_point():
         condition = condition.double()
@@ -29,18 +30,19 @@ def assert_causal(model: AutoregressiveModel, *, size: tuple[int, int] = (6, 6),
 
 @torch.no_grad()
 def by_change(model: AutoregressiveModel, y: Tensor, condition=None) -> Tensor:
-    """How much the parameters move when one sub-pixel of the scaled image y, float (1, C, H, W), changes its sign.
+    """How much the parameters move when one sub-pixel of y, the network's input, float (1, I, H, W), changes its sign.
 
     float (C, H, W, G, H, W), from sub-pixel to parameters, in absolute value. G: the channels that have parameters of
     their own, 1 where a pixel's channels are drawn together.
     """
     before, influence = model.network(y, condition), []
-    for index in range(y.numel()):
-        changed = y.flatten().clone()
-        changed[index] *= -1
-        moved = (model.network(changed.view_as(y), condition) - before).abs()[0]
+    places = model.channels, *y.shape[2:]
+    for channel, row, column in itertools.product(*map(range, places)):
+        changed = y.clone()
+        changed.unflatten(1, (model.channels, -1))[:, channel, :, row, column] *= -1
+        moved = (model.network(changed, condition) - before).abs()[0]
         influence.append(torch.stack([part.sum(0) for part in _by_channel(model, moved)]))
-    return torch.stack(influence).view(*y.shape[1:], *influence[0].shape)
+    return torch.stack(influence).view(*places, *influence[0].shape)
 
 
 def by_derivative(model: AutoregressiveModel, y: Tensor, condition=None) -> Tensor:
@@ -50,7 +52,8 @@ def by_derivative(model: AutoregressiveModel, y: Tensor, condition=None) -> Tens
     weights = 0.5 + torch.rand(len(params), 1, 1, generator=torch.Generator().manual_seed(1), dtype=params.dtype)
     sums = torch.stack([part.sum(0) for part in _by_channel(model, params * weights.to(params))])
     columns = [torch.autograd.grad(s, y, retain_graph=True)[0][0].abs() for s in sums.flatten()]
-    return torch.stack(columns, -1).view(*y.shape[1:], *sums.shape)
+    influence = torch.stack(columns, -1).unflatten(0, (model.channels, -1)).sum(1)
+    return influence.view(*influence.shape[:3], *sums.shape)
 
 
 def _by_channel(model: AutoregressiveModel, params: Tensor) -> list[Tensor]:

@@ -106,7 +106,7 @@ def image_figure(
 
 
 def results_table(records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]] | None = None) -> Markdown:
-    """Test results of records as a Markdown table, one row per run: the last test estimate of each.
+    """Results of records as a Markdown table, one row per run: the last estimate of each, on the test set as a rule.
 
     anchors: by run name, the published value and its source.
     """
@@ -122,17 +122,14 @@ def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[flo
     return "\n\n".join(captions[key] + _results_group(key[1], group, anchors or {}) for key, group in groups.items())
 
 
-def _last_test(record: Mapping) -> Mapping:
-    return [row for row in record["results"] if row["split"] == "test"][-1]
-
-
 def _measure(record: Mapping) -> str:
+    last = record["results"][-1]
     if record.get("unit", "nats") == "nats":
-        return "test NLL (nats)"
-    return "test bits per dimension" + {
+        return f"{last['split']} NLL (nats)"
+    return f"{last['split']} bits per dimension" + {
         "density": ", of a density on the [-1, 1] axis",
         "improper": ", improper: comparable with nothing",
-    }.get(_last_test(record)["kind"], "")
+    }.get(last["kind"], "")
 
 
 def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]]) -> str:
@@ -141,17 +138,17 @@ def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[st
         "|---|---|---:|---|---|---:|---:|---|",
     ]
     for record in records:
-        test = _last_test(record)
-        what = test["kind"] + (f", M = {test['num_samples']:,}" if test["num_samples"] else "")
+        last = record["results"][-1]
+        what = last["kind"] + (f", M = {last['num_samples']:,}" if last["num_samples"] else "")
         published = "{:.2f} ({})".format(*anchors[record["name"]]) if record["name"] in anchors else "–"
         title = record["title"] + (f", after `{record['start']}`" if record.get("start") else "")
-        value, error = -test["log_likelihood"], test["standard_error"]
+        value, error = -last["log_likelihood"], last["standard_error"]
         shown = f"{value:.2f} ± {error:.2f}"
         if record.get("unit", "nats") == "bits":
-            shown = f"{test['bits_per_dim']:.3f} ± {error * test['bits_per_dim'] / value:.3f}"
+            shown = f"{last['bits_per_dim']:.3f} ± {error * last['bits_per_dim'] / value:.3f}"
         lines.append(
             f"| `{record['name']}` | {title} | {shown} "
-            f"| {what}, {test['num_images']:,} images | {published} | {record['num_parameters']:,} "
+            f"| {what}, {last['num_images']:,} images | {published} | {record['num_parameters']:,} "
             f"| {record['images_seen'] / 1e6:.1f} M | {record['training_minutes']:.0f} min, {record['hardware']} |"
         )
     return "\n".join(lines)

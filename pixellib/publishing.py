@@ -112,8 +112,12 @@ def _results() -> str:
     from pixellib.figures import results_markdown  # matplotlib takes a second, and only this needs it
 
     records = [runs.record(name) for name in runs.names() if (runs.RESULTS / f"{name}.json").exists()]
-    records = [record for record in records if record["results"][-1]["num_samples"] != 1]  # comparable bounds only
+    records = [record for record in records if _comparable(record["results"][-1])]
     return results_markdown(records, {name: run.anchor for name in runs.names() if (run := runs.get(name)).anchor})
+
+
+def _comparable(result: dict) -> bool:
+    return result["split"] == "test" and result["num_samples"] != 1  # a bound of one sample says little
 
 
 def _speed() -> str:

@@ -84,22 +84,22 @@ def cached_params(model, x: Tensor, condition, num_known: int, progress: bool = 
     memory, groups, ordered = {}, _parameters_of(model), model.ordered
     condition = model.embed(condition)
     height, width = x.shape[-2:]
-    blank = model.scale(x[:, :, :1]) * 0
+    blank = model.inputs(x[:, :, :1]) * 0
     with tqdm(total=height - num_known, desc="sample", unit="row", disable=not progress) as bar:
         try:
             for row in range(height):
                 of_row = [c if c.shape[-2] == 1 else c[..., row, None, :] for c in condition]
                 step = Step(row, width, memory=memory)
-                vertical = model.vertical(model.scale(x[:, :, row - 1, None]) if row else blank, of_row, step)
+                vertical = model.vertical(model.inputs(x[:, :, row - 1, None]) if row else blank, of_row, step)
                 if row < num_known:
-                    y = model.scale(x[:, :, row, None])
+                    y = model.inputs(x[:, :, row, None])
                     model.horizontal(F.pad(y, (1, -1)), y, vertical, of_row, step)
                     continue
                 for column in range(width):
-                    left = model.scale(x[:, :, row, column - 1, None, None]) if column else blank[..., :1]
+                    left = model.inputs(x[:, :, row, column - 1, None, None]) if column else blank[..., :1]
                     for group in groups:
                         step = Step(row, width, column, group, memory)
-                        pixel = model.scale(x[:, :, row, column, None, None]) if ordered else left
+                        pixel = model.inputs(x[:, :, row, column, None, None]) if ordered else left
                         yield (row, column, group), model.horizontal(left, pixel, vertical, of_row, step)
                 bar.update()
         finally:

@@ -42,6 +42,7 @@ VARIANTS = [
     *((family, 1, Categorical(8), {"condition_channels": 2}) for family in FAMILIES),
     (GatedPixelCNN, 3, Categorical(8), {"dilations": (1, 2)}),
     (PixelCNN, 3, Categorical(8), {"kernel": 5}),
+    *((GatedPixelCNN, channels, Categorical(8), {"embedding": 2}) for channels in (1, 3)),
 ]
 
 
@@ -69,6 +70,16 @@ def test_the_probabilities_of_all_images_sum_to_one():
         images = torch.cartesian_prod(*[torch.arange(3, dtype=torch.uint8)] * 4).view(-1, 1, 2, 2)
         assert model.kind == "exact"
         torch.testing.assert_close(model.log_prob(images).exp().sum().item(), 1.0, atol=1e-9, rtol=0)
+
+
+def test_an_embedding_knows_nothing_of_the_order_of_the_levels():
+    model = build(GatedPixelCNN, embedding=3)
+    x = torch.randint(8, (2, 1, 5, 4), generator=seeded(), dtype=torch.uint8)
+    before, renamed = model.params(x), torch.randperm(8, generator=seeded(1))
+    with torch.no_grad():
+        model.embedding.weight[renamed] = model.embedding.weight.clone()
+    torch.testing.assert_close(model.params(renamed[x.long()].to(torch.uint8)), before)
+    assert model.embedding.weight.shape == (8, 3)
 
 
 class Leaking(GatedPixelCNN):

@@ -43,6 +43,7 @@ VARIANTS = [
     (1, Categorical(8), {}),
     (3, Categorical(8), {}),
     (3, Categorical(8), {"num_classes": 3}),
+    (3, Categorical(8), {"embedding": 2}),
     (1, LogisticMixture(2), {"weight_norm": False, "num_resnets": 2}),
 ]
 NO_SHORTCUTS = (1, LogisticMixture(2), {"shortcuts": False})

@@ -43,8 +43,8 @@ def tiny(few, tmp_path, monkeypatch):
     return run
 
 
-def train(run, profile="quick", **kwargs):
-    return run.train(profile, progress=False, device="cpu", **kwargs)
+def train(run, profile="quick", evaluate_on=("train", "validation", "test"), **kwargs):
+    return dataclasses.replace(run, evaluate_on=evaluate_on).train(profile, progress=False, device="cpu", **kwargs)
 
 
 def weights(model):

@@ -23,7 +23,8 @@ class AutoregressiveModel(ImageModel):
     blue's see red and green. A likelihood that draws a pixel's channels together (`joint`) couples them itself.
 
     channels: C. size: (H, W) that `sample` draws unless told. num_classes: if the model is conditioned on a class,
-    condition is int64 (B,); condition_channels: if on a map, condition is float (B, D, H, W).
+    condition is int64 (B,); condition_channels: if on a map, condition is float (B, D, H, W). embedding: how many
+    learned numbers stand for each level at the network's input; without it the level itself does, scaled to [-1, 1].
     """
 
     def __init__(
@@ -34,16 +35,20 @@ class AutoregressiveModel(ImageModel):
         *,
         num_classes: int | None = None,
         condition_channels: int | None = None,
+        embedding: int | None = None,
     ):
         super().__init__()
         if num_classes is not None and condition_channels is not None:
             raise ValueError("a model is conditioned on a class or on a map, not on both")
-        if channels < 1 or getattr(likelihood, "num_levels", 256) > 256:
+        num_levels = getattr(likelihood, "num_levels", 256)
+        if channels < 1 or num_levels > 256:
             raise ValueError(
                 f"expected images of 1 or more channels and 256 or fewer levels, got {channels}, {likelihood}"
             )
         self.channels, self.size, self.likelihood = channels, tuple(size), likelihood
         self.num_classes, self.condition_channels = num_classes, condition_channels
+        self.num_inputs = channels * (embedding or 1)
+        self.embedding = nn.Embedding(num_levels, embedding) if embedding else None
         self.ordered = channels > 1 and not likelihood.joint
         self.num_groups = channels if self.ordered else 1
         self.conditioning = None
@@ -53,14 +58,14 @@ class AutoregressiveModel(ImageModel):
         return "exact" if self.likelihood.kind == "mass" else self.likelihood.kind
 
     def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
-        """Features for `horizontal`. above: the scaled image shifted down by one row, (B, C, H, W)."""
+        """Features for `horizontal`. above: the network's input shifted down by one row, (B, I, H, W)."""
         raise TypeError(f"{type(self).__name__} defines no vertical")
 
     def horizontal(
         self, left: Tensor, pixel: Tensor, vertical: list[Tensor], condition: list[Tensor], step: Step | None = None
     ) -> Tensor:
-        """The likelihood's parameters. left: the scaled image shifted right by one pixel, each pixel's left neighbour.
-        pixel: the scaled image itself, for ordered channels to see the earlier ones.
+        """The likelihood's parameters. left: the network's input shifted right by one pixel, each pixel's left
+        neighbour. pixel: the input itself, for ordered channels to see the earlier ones.
         """
         raise TypeError(f"{type(self).__name__} defines no horizontal")
 
@@ -77,7 +82,7 @@ class AutoregressiveModel(ImageModel):
         """ValueError for a height and width that the network does not allow."""
 
     def network(self, y: Tensor, condition=None) -> Tensor:
-        """The likelihood's parameters, float (B, P, H, W), for scaled images y in [-1, 1], float (B, C, H, W)."""
+        """The likelihood's parameters, float (B, P, H, W), for what `inputs` makes of images, float (B, I, H, W)."""
         self.check_size(y.shape[-2:])
         condition = self.embed(self.check_condition(condition, len(y), y.shape[-2:]))
         return self.horizontal(shift_right(y), y, self.vertical(shift_down(y), condition), condition)
@@ -86,7 +91,7 @@ class AutoregressiveModel(ImageModel):
         """The likelihood's parameters, float (B, P, H, W), for images uint8 (B, C, H, W); causal in x."""
         if x.dim() != 4 or x.shape[1] != self.channels:
             raise ValueError(f"expected images (B, {self.channels}, H, W), got {tuple(x.shape)}")
-        return self.network(self.scale(x), condition)
+        return self.network(self.inputs(x), condition)
 
     def log_prob(self, x: Tensor, condition=None) -> Tensor:
         """log p(x | condition), float (B,), in nats; exact where the likelihood is a mass."""
@@ -119,8 +124,12 @@ class AutoregressiveModel(ImageModel):
         """The channel of each of the likelihood's parameters; None where channels are not ordered."""
         return self.likelihood.param_groups(self.channels) if self.ordered else None
 
-    def scale(self, x: Tensor) -> Tensor:
-        """Images uint8 as the network sees them: in [-1, 1], in the type of its weights."""
+    def inputs(self, x: Tensor) -> Tensor:
+        """Images uint8 (B, C, H, W) as the network sees them, float (B, I, H, W): in [-1, 1], I = C, or I / C learned
+        numbers for each level.
+        """
+        if self.embedding is not None:
+            return self.embedding(x.long()).permute(0, 1, 4, 2, 3).flatten(1, 2)
         return scale_levels(x.to(next(self.parameters()).dtype), getattr(self.likelihood, "num_levels", 256))
 
     def check_condition(self, condition, num_images: int, size: Sequence[int]) -> Tensor | None:
@@ -173,12 +182,12 @@ class FirstLayer(nn.Module):
         super().__init__()
         features = model.groups_of(width)
         self.features = index_groups(features)
-        self.above = CausalConv2d(model.channels, width, above=reach - 1, left=reach, right=reach)
-        self.left = CausalConv2d(model.channels, width, left=reach - 1, out_groups=features)
+        self.above = CausalConv2d(model.num_inputs, width, above=reach - 1, left=reach, right=reach)
+        self.left = CausalConv2d(model.num_inputs, width, left=reach - 1, out_groups=features)
         self.pixel = None
         if model.ordered:
-            colours = model.groups_of(model.channels)
-            self.pixel = CausalConv2d(model.channels, width, in_groups=colours, out_groups=features, strict=True)
+            colours = model.groups_of(model.num_inputs)
+            self.pixel = CausalConv2d(model.num_inputs, width, in_groups=colours, out_groups=features, strict=True)
 
     def forward(self, left: Tensor, pixel: Tensor, above: Tensor, step: Step | None = None) -> Tensor:
         """The horizontal stream's features. left, pixel: see AutoregressiveModel.horizontal; above: of self.above."""

@@ -20,8 +20,8 @@ class PixelCNN(AutoregressiveModel):
     What a mask would cut from a kernel is never computed: each layer is a convolution over the rows above and one over
     the pixels to the left. Pixels to the upper right of the last layers' reach stay unseen: the blind spot.
 
-    channels, size, likelihood, num_classes, condition_channels: see AutoregressiveModel. ValueError for an even kernel,
-    or a width that ordered channels do not divide.
+    channels, size, likelihood, num_classes, condition_channels, embedding: see AutoregressiveModel. ValueError for an
+    even kernel, or a width that ordered channels do not divide.
     """
 
     def __init__(
@@ -34,9 +34,13 @@ class PixelCNN(AutoregressiveModel):
         likelihood: Likelihood | None = None,
         num_classes: int | None = None,
         condition_channels: int | None = None,
+        embedding: int | None = None,
     ):
         likelihood = likelihood or Categorical()
-        super().__init__(channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels)
+        super().__init__(
+            channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels,
+            embedding=embedding,
+        )  # fmt: skip
         reach = check_sizes(kernel, num_layers=num_layers, width=width)
         features = self.groups_of(width)
         self.features = index_groups(features)

@@ -26,7 +26,7 @@ class PixelCNNpp(AutoregressiveModel):
 
     Every layer has an upper stream, of the rows above, and an upper-left one, which also sees the pixels to the left.
     Sizes must be divisible by 4. likelihood: LogisticMixture(10) unless given. shortcuts, weight_norm: may be left out
-    to see what they are worth. channels, size, num_classes: see AutoregressiveModel.
+    to see what they are worth. channels, size, num_classes, embedding: see AutoregressiveModel.
 
     ValueError for fewer than 1 layer or filter, and for num_filters that ordered channels do not divide.
     """
@@ -39,24 +39,26 @@ class PixelCNNpp(AutoregressiveModel):
         likelihood: Likelihood | None = None,
         size: Sequence[int] = (32, 32),
         num_classes: int | None = None,
+        embedding: int | None = None,
         dropout: float = 0.5,
         shortcuts: bool = True,
         weight_norm: bool = True,
     ):
-        super().__init__(channels, size, likelihood or LogisticMixture(10), num_classes=num_classes)
+        likelihood = likelihood or LogisticMixture(10)
+        super().__init__(channels, size, likelihood, num_classes=num_classes, embedding=embedding)
         if min(num_filters, num_resnets) < 1:
             raise ValueError(f"num_filters and num_resnets must be at least 1, got {num_filters}, {num_resnets}")
         self.check_size(size)
         features = self.groups_of(num_filters)
         self.features = index_groups(features)
-        colours = channels + 1  # with a channel of ones, by which a network knows where the image ends
-        self.first_u = CausalConv2d(colours, num_filters, above=1, left=1, right=1)
-        self.first_above = CausalConv2d(colours, num_filters, left=1, right=1, out_groups=features)
-        self.first_left = CausalConv2d(colours, num_filters, above=1, out_groups=features)
+        seen = self.num_inputs + 1  # with a channel of ones, by which a network knows where the image ends
+        self.first_u = CausalConv2d(seen, num_filters, above=1, left=1, right=1)
+        self.first_above = CausalConv2d(seen, num_filters, left=1, right=1, out_groups=features)
+        self.first_left = CausalConv2d(seen, num_filters, above=1, out_groups=features)
         self.first_pixel = None
         if self.ordered:
-            own = self.groups_of(channels)
-            self.first_pixel = CausalConv2d(channels, num_filters, in_groups=own, out_groups=features, strict=True)
+            among = {"in_groups": self.groups_of(self.num_inputs), "out_groups": features}
+            self.first_pixel = CausalConv2d(self.num_inputs, num_filters, strict=True, **among)
         block = {"width": num_filters, "num_groups": self.num_groups, "dropout": dropout}
         self.body = Level(num_resnets, NUM_LEVELS - 1, shortcuts, block)
         self.last = CausalConv2d(
