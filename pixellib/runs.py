@@ -34,9 +34,9 @@ class Plan:
     """One profile of a run. settings: of the training. options, dataset: where they differ from the run's.
 
     start: the run whose trained weights, of the same profile, it begins with; its cost is counted in.
-    num_images: how many training images are used, None for all. num_test: how many images of each split the record is
-    made on, None for all (of the training images 10,000); no more of them, and at most 2,000, validate a training.
-    num_samples: M of the test bound, None where the likelihood is exact.
+    num_images: how many training images are used, None for all. num_test: how many test images the record is made on,
+    None for all; no more images, and at most 2,000, measure anything else. num_samples: M of the test bound, None where
+    the likelihood is exact.
     """
 
     settings: Settings
