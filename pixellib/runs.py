@@ -18,8 +18,8 @@ import torch
 from pixellib import __version__, checkpoints, data, devices
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
-from pixellib.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, GreyBernoulli, LogisticMixture
-from pixellib.models import IWAE, VAE, GatedPixelCNN, ImageModel, PixelCNN
+from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, GreyBernoulli, LogisticMixture
+from pixellib.models import IWAE, VAE, GatedPixelCNN, ImageModel, PixelCNN, PixelCNNpp
 from pixellib.training import Settings, fit
 
 PROFILES = ("quick", "reference", "paper")
@@ -59,6 +59,7 @@ class Run:
 
     family: the model's class, called with `options`. binarised: pixels are drawn as 0 or 255 with their grey value as
     probability, anew for each training batch, once and with a fixed seed for validation and test.
+    initialise: whether the untrained model sees images (`ImageModel.initialise`).
     evaluate_on: the splits that its record has results of; a run that only served to choose settings leaves the test
     set alone. ships: whether its checkpoint is part of the repository (its record always is). anchor: the published
     value for the same thing, in the run's unit (nats: negative log-likelihood), and where it stands.
@@ -72,6 +73,7 @@ class Run:
     plans: Mapping[str, Plan]
     unit: str = "bits"
     binarised: bool = False
+    initialise: bool = True
     evaluate_on: Sequence[str] = ("train", "validation", "test")
     ships: bool = True
     anchor: tuple[float, str] | None = None
@@ -172,8 +174,8 @@ class Run:
             model, train_images, plan.settings, labels=None if labels is None else labels[: plan.num_images],
             validation=validation[: plan.num_validation],
             validation_labels=None if labels is None else validation_labels[: plan.num_validation],
-            transform=binarise if self.binarised else None, initialise=not plan.start, unit=self.unit, seed=seed,
-            device=device, folder=folder, progress=progress,
+            transform=binarise if self.binarised else None, initialise=self.initialise and not plan.start,
+            unit=self.unit, seed=seed, device=device, folder=folder, progress=progress,
         )  # fmt: skip
         record = {
             "name": self.name,
@@ -347,6 +349,7 @@ def _pixelcnn(
     anchor: tuple[float, str] | None = None,
     binarised: bool = False,
     trial: bool = False,
+    initialise: bool = True,
     **options,
 ) -> Run:
     """An autoregressive model. The quick profile trains a small one on embedded images.
@@ -359,6 +362,14 @@ def _pixelcnn(
         average=average, validate_every=steps // (4 if trial else 20),
     )  # fmt: skip
     small = {"num_layers": 3, "width": 18, "kernel": 3, **({"dilations": [1, 2, 1]} if "dilations" in options else {})}
+    paper = Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000))
+    if family is PixelCNNpp:
+        small = {"num_filters": 18, "num_resnets": 1}
+        published = Settings(
+            steps=400_000, batch_size=128, learning_rate=1e-3, schedule="exponential", decay=0.999995,
+            betas=(0.95, 0.9995), average=0.9995, validate_every=2_000,
+        )  # fmt: skip
+        paper = Plan(published, options={"num_filters": 160, "num_resnets": 5, "embedding": None, "dropout": 0.5})
     return Run(
         name=name,
         title=title,
@@ -371,10 +382,11 @@ def _pixelcnn(
                 options=small, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=100,
             ),
             "reference": Plan(settings, num_test=2000 if trial else None),
-            "paper": Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000)),
+            "paper": paper,
         },
         unit="nats" if binarised else "bits",
         binarised=binarised,
+        initialise=initialise,
         evaluate_on=("validation",) if trial else ("train", "validation", "test"),
         ships=not trial,
         anchor=anchor,
@@ -388,6 +400,7 @@ def _trial(name: str, title: str, steps: int, **changes) -> Run:
 
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
+_SMALL = {"num_filters": 32, "num_resnets": 1, "embedding": 16, "dropout": 0.0}
 _BEST = {"num_layers": 7, "width": 48, "kernel": 3, "dilations": [1, 2, 1, 4, 1, 2, 1], "embedding": 16}
 
 _RUNS = {
@@ -472,6 +485,19 @@ _RUNS = {
             width=30,
             kernel=5,
             num_classes=10,
+        ),
+        _pixelcnn("pixelcnnpp-mnist", "PixelCNN++, mixture of logistics", PixelCNNpp, 4_000, **_SMALL),
+        _pixelcnn(
+            "pixelcnnpp-mnist-softmax", "PixelCNN++, softmax", PixelCNNpp, 4_000, likelihood=Categorical(), **_SMALL
+        ),
+        _pixelcnn(
+            "pixelcnnpp-cifar10",
+            "PixelCNN++, mixture of logistics",
+            PixelCNNpp,
+            6_000,
+            dataset="cifar10",
+            anchor=(2.92, "Salimans et al. 2017"),
+            **_SMALL,
         ),
     )
 }
