@@ -35,8 +35,8 @@ class Plan:
 
     start: the run whose trained weights, of the same profile, it begins with; its cost is counted in.
     num_images: how many training images are used, None for all. num_test: how many test images the record is made on,
-    None for all; no more images, and at most 2,000, measure anything else. num_samples: M of the test bound, None where
-    the likelihood is exact.
+    None for all; num_validation: how many of other splits. num_samples: M of the test bound, None where the likelihood
+    is exact.
     """
 
     settings: Settings
@@ -45,12 +45,8 @@ class Plan:
     start: str | None = None
     num_images: int | None = None
     num_test: int | None = None
+    num_validation: int = 2000
     num_samples: int | None = None
-
-    @property
-    def num_validation(self) -> int:
-        """How many images serve to measure anything but the test set."""
-        return min(self.num_test or 2000, 2000)
 
 
 @dataclass(frozen=True)
@@ -214,9 +210,7 @@ class Run:
     def evaluate(
         self, model: ImageModel, split: str, profile: str, *, device: str = "auto", progress: bool = False
     ) -> list[dict]:
-        """Rows for the record: the bound that was trained, and on the test set, which is used whole, the M-sample bound
-        of the plan. Of other splits 2,000 images.
-        """
+        """Rows for the record: the bound that was trained, and on the test set the M-sample bound of the plan."""
         plan, images, labels = self.plan(profile), self.images(split, profile), self.labels(split, profile)
         images = images[: plan.num_test if split == "test" else plan.num_validation]
         if split == "train" and self.binarised:
@@ -276,7 +270,7 @@ def _iwae(
                     steps=200, batch_size=100, learning_rate=4e-3, schedule="cosine", average=0.98,
                     validate_every=25
                 ),
-                num_test=500, num_samples=500,
+                num_test=500, num_validation=500, num_samples=500,
             ),
             "reference": Plan(
                 Settings(
@@ -325,7 +319,7 @@ def _vae(
                 replace(settings, steps=60, batch_size=16, learning_rate=3e-3, warmup_steps=5, average=0.9,
                         validate_every=15),
                 options={"width": 16}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
-                num_samples=10,
+                num_validation=40, num_samples=10,
             ),
             "reference": Plan(settings, num_samples=num_samples),
             "paper": Plan(
@@ -359,7 +353,7 @@ def _pixelcnn(
     channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
         steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=200, schedule="cosine", clip=1.0,
-        average=average, validate_every=steps // (4 if trial else 20),
+        average=average, validate_every=steps // (4 if trial else 10),
     )  # fmt: skip
     small = {"num_layers": 3, "width": 18, "kernel": 3, **({"dilations": [1, 2, 1]} if "dilations" in options else {})}
     paper = Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000))
@@ -380,8 +374,9 @@ def _pixelcnn(
             "quick": Plan(
                 replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15),
                 options=small, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=100,
+                num_validation=100,
             ),
-            "reference": Plan(settings, num_test=2000 if trial else None),
+            "reference": Plan(settings, num_validation=2000 if trial else 1000),
             "paper": paper,
         },
         unit="nats" if binarised else "bits",

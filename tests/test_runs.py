@@ -30,7 +30,7 @@ def tiny(few, tmp_path, monkeypatch):
         family=IWAE,
         options={"num_latents": (3,), "num_hidden": (8,), "num_samples": 2},
         plans={
-            "quick": runs.Plan(QUICK, num_images=60, num_test=50, num_samples=10),
+            "quick": runs.Plan(QUICK, num_images=60, num_test=50, num_validation=50, num_samples=10),
             "reference": runs.Plan(QUICK, options={"num_latents": (4,)}, num_samples=10),
         },
         unit="nats",
