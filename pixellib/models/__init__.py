@@ -7,5 +7,6 @@ from pixellib.models.iwae import IWAE
 from pixellib.models.pixelcnn import PixelCNN
 from pixellib.models.pixelcnnpp import PixelCNNpp
 from pixellib.models.vae import VAE
+from pixellib.models.vqvae import VQVAE
 
-__all__ = ["IWAE", "VAE", "AutoregressiveModel", "GatedPixelCNN", "ImageModel", "PixelCNN", "PixelCNNpp"]
+__all__ = ["IWAE", "VAE", "VQVAE", "AutoregressiveModel", "GatedPixelCNN", "ImageModel", "PixelCNN", "PixelCNNpp"]
