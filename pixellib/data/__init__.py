@@ -1,6 +1,19 @@
 """Bytes to uint8 tensors: the data sets, and the transforms between stored images and models."""
 
 from pixellib.data.datasets import NAMES, SPLITS, describe, load
+from pixellib.data.order import cooccurrence, order_by_neighbours
 from pixellib.data.transforms import IntensityPermutation, binarise, dequantise, scale, unscale
 
-__all__ = ["NAMES", "SPLITS", "IntensityPermutation", "binarise", "dequantise", "describe", "load", "scale", "unscale"]
+__all__ = [
+    "NAMES",
+    "SPLITS",
+    "IntensityPermutation",
+    "binarise",
+    "cooccurrence",
+    "dequantise",
+    "describe",
+    "load",
+    "order_by_neighbours",
+    "scale",
+    "unscale",
+]

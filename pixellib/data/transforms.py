@@ -56,9 +56,25 @@ class IntensityPermutation:
         if not 1 <= num_levels <= 256 or not 1 <= window <= num_levels:
             raise ValueError(f"expected 1..256 levels and windows of 1 to that many, got {num_levels}, {window}")
         generator = torch.Generator().manual_seed(seed)
+        self._made_by = f"{num_levels}, {seed}, {window}"
         parts = torch.arange(num_levels).split(window)
-        self.table = torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts]).byte()
-        self.inverse_table = self.table.argsort().byte()
+        self._set(torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts]))
+
+    @classmethod
+    def of_table(cls, table: Tensor) -> "IntensityPermutation":
+        """The mapping of level v to table[v], integers (L,). ValueError unless they are 0..L-1, each once."""
+        if not 1 <= len(table) <= 256 or not torch.equal(table.long().sort().values, torch.arange(len(table))):
+            raise ValueError("a permutation's table holds the levels 0..L-1, each once, L at most 256")
+        permutation = cls(len(table))
+        permutation._made_by = f"table={table.tolist()}"
+        permutation._set(table)
+        return permutation
+
+    def _set(self, table: Tensor) -> None:
+        self.table, self.inverse_table = table.byte(), table.argsort().byte()
+
+    def __repr__(self) -> str:
+        return f"IntensityPermutation({self._made_by})"
 
     def __call__(self, x: Tensor) -> Tensor:
         """Symbols for levels, both uint8 of any shape. ValueError for other types and values."""

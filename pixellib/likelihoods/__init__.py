@@ -6,6 +6,7 @@ from pixellib.likelihoods.gaussian import Gaussian
 from pixellib.likelihoods.interface import Likelihood
 from pixellib.likelihoods.logistic import DiscretizedLogistic
 from pixellib.likelihoods.mixture import LogisticMixture, published_log_prob_per_pixel
+from pixellib.likelihoods.permuted import Permuted
 
 __all__ = [
     "Bernoulli",
@@ -15,5 +16,6 @@ __all__ = [
     "GreyBernoulli",
     "Likelihood",
     "LogisticMixture",
+    "Permuted",
     "published_log_prob_per_pixel",
 ]

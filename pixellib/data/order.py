@@ -1,0 +1,41 @@
+"""An order of symbols found in images of them alone: which symbols are neighbours of which?
+
+Seriation by the Fiedler vector: Atkins, Boman and Hendrickson, "A spectral algorithm for seriation and the consecutive
+ones problem", SIAM Journal on Computing 1998.
+"""
+
+import torch
+from torch import Tensor
+
+from pixellib.data.transforms import IntensityPermutation
+
+
+def cooccurrence(symbols: Tensor, num_levels: int = 256) -> Tensor:
+    """How often each two symbols lie side by side, or one above the other: float64 (L, L), symmetric.
+
+    symbols: uint8 (N, C, H, W), values 0..L-1.
+    """
+    counts = torch.zeros(num_levels**2, dtype=torch.float64)
+    x = symbols.long()
+    for one, other in ((x[..., 1:], x[..., :-1]), (x[..., 1:, :], x[..., :-1, :])):
+        counts += (one * num_levels + other).flatten().bincount(minlength=num_levels**2)
+    counts = counts.view(num_levels, num_levels)
+    return counts + counts.T
+
+
+def order_by_neighbours(symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:
+    """The mapping of symbols to places in a line in which those that are often neighbours lie close; symbols that never
+    occur come last. Which end comes first is not known: the line may run backwards.
+
+    Of all lines of symbols, with places of mean 0 and variance 1 over the pixels, the one that moves least from pixel
+    to neighbour: the second eigenvector of the normalised co-occurrence.
+    """
+    counts = cooccurrence(symbols, num_levels)
+    occurs = counts.sum(1) > 0
+    among = counts[occurs][:, occurs]
+    root = among.sum(1).sqrt()
+    vectors = torch.linalg.eigh(among / (root[:, None] * root)).eigenvectors
+    place = torch.full((num_levels,), torch.inf, dtype=torch.float64)
+    if len(root) > 1:
+        place[occurs] = vectors[:, -2] / root
+    return IntensityPermutation.of_table(place.argsort(stable=True).argsort())
