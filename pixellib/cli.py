@@ -63,8 +63,9 @@ def sample(
     profile: Profile = "reference",
     device: Device = "auto",
     seed: int = 0,
+    label: Annotated[int | None, typer.Option(help="Class to draw, of a run with classes [default: all]")] = None,
 ) -> None:
-    """Draw images from a trained run into one grid."""
+    """Draw images from a trained run into one grid, of all classes in turn where it has some."""
     import torch
     from PIL import Image
     from torchvision.utils import make_grid
@@ -74,8 +75,13 @@ def sample(
 
     model = runs.get(name).load_or_train(profile, device=device)
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    num_classes, condition = getattr(model, "num_classes", None), None
+    if label is not None and num_classes is None:
+        raise ValueError(f"run {name} has no classes to choose from")
+    if num_classes is not None:
+        condition = torch.arange(num) % num_classes if label is None else torch.full((num,), label)
     with torch.no_grad():
-        images = model.sample(num, generator=generator)
+        images = model.sample(num, condition=condition, generator=generator)
     grid = make_grid(images.cpu(), nrow=max(1, round(num**0.5)), padding=1, pad_value=255)
     png = io.BytesIO()
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(png, "PNG")

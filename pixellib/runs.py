@@ -547,10 +547,7 @@ def code_version() -> str:
 
 
 def _sampling_seconds(model: ImageModel, num_samples: int = 16) -> float:
-    by_class = getattr(model, "num_classes", None) is not None
-    condition = (
-        torch.zeros(num_samples, dtype=torch.int64, device=next(model.parameters()).device) if by_class else None
-    )
+    condition = torch.zeros(num_samples).long() if getattr(model, "num_classes", None) else None
     model.sample(num_samples, condition=condition)
     started = time.monotonic()
     model.sample(num_samples, condition=condition).cpu()  # waits for a GPU

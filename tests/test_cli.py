@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pixellib import cli, data, notebooks, runs, training
+from pixellib.models import GatedPixelCNN
 
 
 def call(capsys, *arguments):
@@ -146,11 +147,12 @@ def test_notebook_passes_on_what_was_asked(capsys, monkeypatch, tmp_path):
     assert asked == [("01_iwae", ["profile=quick", "seed=1", "retrain=True"], output)]
 
 
-def test_sample_writes_one_grid_that_its_seed_decides(capsys, monkeypatch, tmp_path):
-    def untrained(self, profile, **_):
-        torch.manual_seed(0)
-        return self.build(profile).eval()
+def untrained(self, profile, **_):
+    torch.manual_seed(0)
+    return self.build(profile).eval()
 
+
+def test_sample_writes_one_grid_that_its_seed_decides(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(runs.Run, "load_or_train", untrained)
 
     def sample(seed):
@@ -162,3 +164,15 @@ def test_sample_writes_one_grid_that_its_seed_decides(capsys, monkeypatch, tmp_p
     first = sample(0)
     assert first.shape == (3 * 29 + 1, 2 * 29 + 1, 3), "3 rows of 2 images, 1 pixel apart"
     assert (sample(0) == first).all() and (sample(1) != first).any()
+
+
+def test_sample_draws_all_classes_or_the_one_that_is_asked_for(capsys, monkeypatch, tmp_path):
+    asked, out = [], str(tmp_path / "grid.png")
+    monkeypatch.setattr(runs.Run, "load_or_train", untrained)
+    monkeypatch.setattr(GatedPixelCNN, "sample", lambda model, num, *, condition, generator: (
+        asked.append(condition.tolist()), torch.zeros(num, 1, 28, 28, dtype=torch.uint8))[1])  # fmt: skip
+    for more in ([], ["--label", "7"]):
+        assert call(capsys, "sample", "gated-mnist-class", "--num", "12", "--out", out, *more)[0] == 0
+    assert asked == [[*range(10), 0, 1], [7] * 12]
+    code, _, complaint = call(capsys, "sample", "iwae-k1", "--out", out, "--label", "7")
+    assert code == 1 and "run iwae-k1 has no classes to choose from" in complaint
