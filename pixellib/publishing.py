@@ -24,13 +24,15 @@ METADATA = {
 def digest(notebook: NotebookNode) -> str:
     """SHA-256 of all that a notebook's outputs depend on.
 
-    That is its cells (kind, tags, source), every ``pixellib/**/*.py``, and every ``figures/results/RUN.json``
-    whose run the notebook names in full. A name put together from parts escapes this: notebooks don't do it.
+    That is its cells (kind, tags, source), every ``pixellib/**/*.py``, and every ``figures/results/RUN.json``,
+    of any seed, whose run the notebook names in full. A name put together from parts escapes this: notebooks don't
+    do it.
     """
     cells = [[cell.cell_type, cell.metadata.get("tags", []), cell.source] for cell in notebook.cells]
     text = "\n".join(cell.source for cell in notebook.cells)
     records = (ROOT / "figures" / "results").glob("*.json")
-    named = [file for file in records if re.search(rf"(?<![\w-]){re.escape(file.stem)}(?![\w-])", text)]
+    runs_of = {file: re.sub(r"-seed\d+$", "", file.stem) for file in records}
+    named = [file for file, run in runs_of.items() if re.search(rf"(?<![\w-]){re.escape(run)}(?![\w-])", text)]
     total = hashlib.sha256(json.dumps(cells).encode())
     for file in sorted((ROOT / "pixellib").rglob("*.py")) + sorted(named):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -90,13 +92,14 @@ def ship_runs() -> None:
         notebooks.replace(runs.RESULTS / benchmark.name, benchmark.read_bytes())
     for name in runs.names():
         run = runs.get(name)
-        trained = run.folder("reference") / f"{run.name}.json"
-        if not trained.exists() or not json.loads(trained.read_text(encoding="utf-8"))["results"]:
-            continue
-        if run.ships:
-            checkpoint = trained.with_suffix(".safetensors")
-            notebooks.replace(runs.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
-        notebooks.replace(runs.RESULTS / trained.name, trained.read_bytes())
+        for seed in range(run.seeds):
+            trained = run.folder("reference", seed) / f"{run.name}.json"
+            if not trained.exists() or not json.loads(trained.read_text(encoding="utf-8"))["results"]:
+                continue
+            if run.ships and seed == 0:
+                checkpoint = trained.with_suffix(".safetensors")
+                notebooks.replace(runs.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
+            notebooks.replace(runs.record_path(name, seed), trained.read_bytes())
 
 
 def with_results(text: str) -> str:
@@ -111,7 +114,7 @@ def with_results(text: str) -> str:
 def _results() -> str:
     from pixellib.figures import results_markdown  # matplotlib takes a second, and only this needs it
 
-    records = [runs.record(name) for name in runs.names() if (runs.RESULTS / f"{name}.json").exists()]
+    records = [runs.record(name) for name in runs.names() if runs.record_path(name).exists()]
     records = [record for record in records if _comparable(record["results"][-1])]
     return results_markdown(records, {name: run.anchor for name in runs.names() if (run := runs.get(name)).anchor})
 

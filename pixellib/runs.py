@@ -56,6 +56,7 @@ class Run:
     family: the model's class, called with `options`. binarised: pixels are drawn as 0 or 255 with their grey value as
     probability, anew for each training batch, once and with a fixed seed for validation and test.
     initialise: whether the untrained model sees images (`ImageModel.initialise`).
+    seeds: how many trainings, with seeds 0, 1, ..., are recorded, to see how much is chance.
     evaluate_on: the splits that its record has results of; a run that only served to choose settings leaves the test
     set alone. ships: whether its checkpoint is part of the repository (its record always is). anchor: the published
     value for the same thing, in the run's unit (nats: negative log-likelihood), and where it stands.
@@ -70,6 +71,7 @@ class Run:
     unit: str = "bits"
     binarised: bool = False
     initialise: bool = True
+    seeds: int = 1
     evaluate_on: Sequence[str] = ("train", "validation", "test")
     ships: bool = True
     anchor: tuple[float, str] | None = None
@@ -343,12 +345,14 @@ def _pixelcnn(
     anchor: tuple[float, str] | None = None,
     binarised: bool = False,
     trial: bool = False,
+    ablation: bool = False,
     initialise: bool = True,
     **options,
 ) -> Run:
     """An autoregressive model. The quick profile trains a small one on embedded images.
 
-    trial: a short training, looked at on validation images only, for choosing the settings of a long one.
+    trial: a short training, looked at on validation images only, for choosing the settings of a long one. ablation: one
+    to be compared with others, with two seeds.
     """
     channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
@@ -382,8 +386,9 @@ def _pixelcnn(
         unit="nats" if binarised else "bits",
         binarised=binarised,
         initialise=initialise,
+        seeds=2 if ablation else 1,
         evaluate_on=("validation",) if trial else ("train", "validation", "test"),
-        ships=not trial,
+        ships=not trial and not ablation,
         anchor=anchor,
     )  # fmt: skip
 
@@ -398,6 +403,11 @@ def _trial(name: str, title: str, steps: int, **changes) -> Run:
         trial=True,
         **(_DESIGN | {"learning_rate": 2e-3} | changes),
     )
+
+
+def _ablation(name: str, title: str, **changes) -> Run:
+    """A short training of PixelCNN++ with one of its parts taken away."""
+    return _pixelcnn(f"pixelcnnpp-without-{name}", title, PixelCNNpp, 800, ablation=True, **(_SMALL | changes))
 
 
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
@@ -505,6 +515,11 @@ _RUNS = {
         _pixelcnn(
             "pixelcnnpp-mnist-softmax", "PixelCNN++, softmax", PixelCNNpp, 4_000, likelihood=Categorical(), **_SMALL
         ),
+        _ablation("nothing", "whole"),
+        _ablation("mixture", "a softmax instead of the mixture", likelihood=Categorical()),
+        _ablation("shortcuts", "without shortcuts", shortcuts=False),
+        _ablation("average", "weights not averaged", average=None),
+        _ablation("initialisation", "not initialised from data", initialise=False),
         _pixelcnn(
             "pixelcnnpp-cifar10",
             "PixelCNN++, mixture of logistics",
@@ -530,11 +545,17 @@ def get(name: str) -> Run:
     return _RUNS[name]
 
 
-def record(name: str) -> dict:
+def record_path(name: str, seed: int = 0) -> Path:
+    """Where the record of a run, trained with that seed, is shipped."""
+    return RESULTS / f"{get(name).name}{f'-seed{seed}' if seed else ''}.json"
+
+
+def record(name: str, seed: int = 0) -> dict:
     """The shipped record of a run: its settings, cost and results. FileNotFoundError if it has not been recorded."""
-    path = RESULTS / f"{get(name).name}.json"
+    path = record_path(name, seed)
     if not path.exists():
-        raise FileNotFoundError(f"run {name} has no record yet; train it with: pixellib train {name}")
+        command = f"pixellib train {name}" + f" --seed {seed}" * (seed > 0)
+        raise FileNotFoundError(f"run {name} has no record yet; train it with: {command}")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -359,11 +359,16 @@ def test_trained_runs_are_shipped_once_they_are_evaluated(tmp_path, monkeypatch)
     for name, folder in (("WORK", "work"), ("CHECKPOINTS", "checkpoints"), ("RESULTS", "results")):
         monkeypatch.setattr(runs, name, tmp_path / folder)
     monkeypatch.setattr(publishing, "BENCHMARK", "no benchmark was run")
-    for name, results in (("iwae-k1", [{"nats": 86.8}]), ("iwae-k5", [])):
-        folder = runs.get(name).folder("reference")
+    ablation = "pixelcnnpp-without-shortcuts"  # two seeds, records only
+    good, bad = [{"nats": 86.8}], []
+    for name, seed, results in (("iwae-k1", 0, good), ("iwae-k1", 1, good), ("iwae-k5", 0, bad), (ablation, 1, good)):
+        folder = runs.get(name).folder("reference", seed)
         folder.mkdir(parents=True)
         (folder / f"{name}.json").write_text(json.dumps({"results": results}))
         (folder / f"{name}.safetensors").write_bytes(b"weights")
     publishing.ship_runs()
     shipped = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("[cr]*/*"))
-    assert shipped == ["checkpoints/iwae-k1.safetensors", "results/iwae-k1.json"]
+    assert shipped == ["checkpoints/iwae-k1.safetensors", "results/iwae-k1.json", f"results/{ablation}-seed1.json"]
+    assert runs.record(ablation, seed=1) == {"results": good}
+    with pytest.raises(FileNotFoundError, match=f"pixellib train {ablation}$"):
+        runs.record(ablation)

@@ -113,11 +113,14 @@ def test_every_checkpoint_shipped_fits_its_run_and_its_record():
     for path in runs.CHECKPOINTS.glob("*.safetensors"):
         model = runs.get(path.stem).load(path)
         assert model.record == runs.record(path.stem), path
-    for path in runs.RESULTS.glob("*.json"):
-        if path.stem in runs.names():
-            record = runs.record(path.stem)
-            assert record["name"] == path.stem and record["profile"] == "reference" and record["results"], path
-            assert (runs.CHECKPOINTS / f"{path.stem}.safetensors").exists() == runs.get(path.stem).ships, path
+    for run in map(runs.get, runs.names()):
+        recorded = [seed for seed in range(run.seeds) if runs.record_path(run.name, seed).exists()]
+        for seed in recorded:
+            record = runs.record(run.name, seed)
+            assert (record["name"], record["profile"], record["seed"]) == (run.name, "reference", seed)
+            assert record["results"], run.name
+        shipped = (runs.CHECKPOINTS / f"{run.name}.safetensors").exists()
+        assert shipped == (run.ships and 0 in recorded), run.name
 
 
 def test_a_run_without_a_record_says_how_to_make_one(tiny):
