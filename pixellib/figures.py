@@ -140,7 +140,7 @@ def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[st
     for record in records:
         last = record["results"][-1]
         what = last["kind"] + (f", M = {last['num_samples']:,}" if last["num_samples"] else "")
-        published = "{:.2f} ({})".format(*anchors[record["name"]]) if record["name"] in anchors else "–"
+        published = "{:g} ({})".format(*anchors[record["name"]]) if record["name"] in anchors else "–"
         title = record["title"] + (f", after `{record['start']}`" if record.get("start") else "")
         value, error = -last["log_likelihood"], last["standard_error"]
         shown = f"{value:.2f} ± {error:.2f}"
