@@ -446,23 +446,20 @@ _RUNS = {
         ),
         _vae("vae-dmol-mnist", "VAE, mixture of logistics", LogisticMixture(), dataset="mnist"),
         _pixelcnn("pixelcnn-mnist-5x30", "PixelCNN, 5 layers of 30", PixelCNN, 3_000, num_layers=5, width=30, kernel=5),
-        _pixelcnn("pixelcnn-mnist-9x63", "PixelCNN, 9 layers of 63", PixelCNN, 1_200, num_layers=9, width=63, kernel=5),
+        _pixelcnn("pixelcnn-mnist-9x63", "PixelCNN, 9 layers of 63", PixelCNN, 800, num_layers=9, width=63, kernel=5),
         _pixelcnn(
             "gated-mnist-5x30", "Gated PixelCNN, 5 layers of 30", GatedPixelCNN, 3_000, num_layers=5, width=30, kernel=5
         ),
         _pixelcnn(
-            "gated-mnist-9x63", "Gated PixelCNN, 9 layers of 63", GatedPixelCNN, 1_200, num_layers=9, width=63, kernel=5
+            "gated-mnist-9x63", "Gated PixelCNN, 9 layers of 63", GatedPixelCNN, 800, num_layers=9, width=63, kernel=5
         ),
         _trial("base", "as planned", 640),
         _trial("scalar", "levels as numbers", 640, embedding=None),
         _trial("rate", "twice the learning rate", 640, learning_rate=4e-3),
         _trial("rate4", "four times the learning rate", 640, learning_rate=8e-3),
-        _trial("batch", "half the batch size", 1280, batch_size=8),
         _trial("average", "weights not averaged", 640, average=None),
-        _trial("narrow", "32 features", 960, width=32),
         _trial("wide", "64 features", 380, width=64),
         _trial("dilation", "not dilated", 540, dilations=None),
-        _trial("kernel", "5 layers of 32, kernels of 5", 1120, num_layers=5, width=32, kernel=5, dilations=None),
         _pixelcnn(
             "gated-mnist",
             "Gated PixelCNN, our design",
@@ -475,7 +472,7 @@ _RUNS = {
             "gated-mnist-class",
             "Gated PixelCNN, given the digit",
             GatedPixelCNN,
-            4_000,
+            3_000,
             num_classes=10,
             **_DESIGN,
         ),
@@ -493,7 +490,7 @@ _RUNS = {
             "gated-cifar10-12x30",
             "Gated PixelCNN, 12 layers of 30",
             GatedPixelCNN,
-            1_500,
+            1_200,
             dataset="cifar10",
             num_layers=12,
             width=30,
@@ -504,7 +501,7 @@ _RUNS = {
             "gated-cifar10-class",
             "Gated PixelCNN, given the class",
             GatedPixelCNN,
-            3_000,
+            2_000,
             dataset="cifar10",
             num_layers=5,
             width=30,
