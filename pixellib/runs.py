@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -18,8 +18,17 @@ import torch
 from pixellib import __version__, checkpoints, data, devices
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
-from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, GreyBernoulli, LogisticMixture
-from pixellib.models import IWAE, VAE, GatedPixelCNN, ImageModel, PixelCNN, PixelCNNpp
+from pixellib.likelihoods import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    GreyBernoulli,
+    Likelihood,
+    LogisticMixture,
+)
+from pixellib.models import IWAE, VAE, VQVAE, GatedPixelCNN, ImageModel, PixelCNN, PixelCNNpp
+from pixellib.symbols import Symbols
 from pixellib.training import Settings, fit
 
 PROFILES = ("quick", "reference", "paper")
@@ -55,6 +64,7 @@ class Run:
 
     family: the model's class, called with `options`. binarised: pixels are drawn as 0 or 255 with their grey value as
     probability, anew for each training batch, once and with a fixed seed for validation and test.
+    symbols: what images become, for the experiment of notebook 10; their permutation is that of the training's seed.
     initialise: whether the untrained model sees images (`ImageModel.initialise`).
     seeds: how many trainings, with seeds 0, 1, ..., are recorded, to see how much is chance.
     evaluate_on: the splits that its record has results of; a run that only served to choose settings leaves the test
@@ -70,6 +80,7 @@ class Run:
     plans: Mapping[str, Plan]
     unit: str = "bits"
     binarised: bool = False
+    symbols: Symbols | None = None
     initialise: bool = True
     seeds: int = 1
     evaluate_on: Sequence[str] = ("train", "validation", "test")
@@ -84,18 +95,29 @@ class Run:
             raise ValueError(f"run {self.name} has no profile {profile!r}; it has {', '.join(self.plans)}")
         return self.plans[profile]
 
-    def build(self, profile: str = "reference") -> ImageModel:
-        """The model with fresh weights, drawn from the global generator."""
-        return self.family(**self._options(profile))
+    def build(self, profile: str = "reference", seed: int = 0) -> ImageModel:
+        """The model with fresh weights, drawn from the global generator. seed: of the run's symbols, if it has some."""
+        options = self._options(profile)
+        if self.symbols:
+            options["likelihood"] = self.symbols.likelihood(options["likelihood"], seed)
+        return self.family(**options)
 
-    def images(self, split: str, profile: str = "reference") -> torch.Tensor:
+    def images(self, split: str, profile: str = "reference", seed: int = 0) -> torch.Tensor:
         """The images of a split as the run sees them, uint8 (N, C, H, W): binarised ones as drawn once, except for
-        training.
+        training; as the symbols of that seed, if it has some.
         """
-        images, _ = data.load(self.plan(profile).dataset or self.dataset, split)
+        images = self._levels(split, profile)
         if self.binarised and split != "train":
             images = binarise(images, torch.Generator().manual_seed(0))
-        return images
+        return self.symbols.of(images, seed, partial(self._levels, "train", profile)) if self.symbols else images
+
+    def _levels(self, split: str, profile: str) -> torch.Tensor:
+        if not (self.symbols and self.symbols.codes):
+            return data.load(self.plan(profile).dataset or self.dataset, split)[0]
+        encoder = get(self.symbols.codes)
+        if not encoder._find_checkpoint(profile, 0):
+            encoder.load_or_train(profile)
+        return _codes(encoder.name, encoder._find_checkpoint(profile, 0), profile, split)
 
     def labels(self, split: str, profile: str = "reference") -> torch.Tensor | None:
         """The condition of each image of a split, int64 (N,), where the model is conditioned on the class."""
@@ -121,9 +143,9 @@ class Run:
             path = self.folder(profile, seed) / f"{self.name}.safetensors"
         else:
             print(f"{self.name}: loaded {path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path}", flush=True)
-        return self.load(path, profile).to(resolved)
+        return self.load(path, profile, seed).to(resolved)
 
-    def load(self, path: Path | str, profile: str = "reference") -> ImageModel:
+    def load(self, path: Path | str, profile: str = "reference", seed: int = 0) -> ImageModel:
         """The model of a checkpoint, its header in the attribute `record`. CheckpointError if it is another run's, or
         has other model options."""
         tensors, header = checkpoints.load(path)
@@ -134,7 +156,7 @@ class Run:
                     f"its {key} is {header.get(key)}, not {mine}"
                 )
         with torch.random.fork_rng([]):
-            model = self.build(profile)
+            model = self.build(profile, seed)
         checkpoints.restore(model, tensors, path)
         model.record = header
         return model.eval()
@@ -157,12 +179,12 @@ class Run:
         if not resume:
             (folder / "resume.pt").unlink(missing_ok=True)
         resolved = devices.resolve(device)
-        train_images = self.images("train", profile)[: plan.num_images]
-        validation = self.images("validation", profile)
+        train_images = self.images("train", profile, seed)[: plan.num_images]
+        validation = self.images("validation", profile, seed)
         labels, validation_labels = (self.labels(split, profile) for split in ("train", "validation"))
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
-            model = self.build(profile)
+            model = self.build(profile, seed)
         before = {"images_seen": 0, "training_minutes": 0.0}
         if plan.start:
             begin = get(plan.start).load_or_train(profile, device=device, seed=seed)
@@ -182,6 +204,7 @@ class Run:
             "profile": profile,
             "unit": self.unit,
             "options": _plain(self._options(profile)),
+            "symbols": asdict(self.symbols) if self.symbols else None,
             "settings": _plain(asdict(plan.settings)),
             "seed": seed,
             "code_version": code_version(),
@@ -199,10 +222,10 @@ class Run:
         if _first_process():
             checkpoints.save(path, training.model.state_dict(), record, dtype=torch.float16)
         _wait_for_all()
-        model = self.load(path, profile).to(resolved)
+        model = self.load(path, profile, seed).to(resolved)
         record["results"] = []
         for split in self.evaluate_on:
-            record["results"] += self.evaluate(model, split, profile, device=device, progress=progress)
+            record["results"] += self.evaluate(model, split, profile, device=device, seed=seed, progress=progress)
         record["sampling_seconds_per_image"] = round(_sampling_seconds(model), 6)
         if _first_process():
             checkpoints.save(path, model.state_dict(), record, dtype=torch.float16)
@@ -210,10 +233,17 @@ class Run:
         return record
 
     def evaluate(
-        self, model: ImageModel, split: str, profile: str, *, device: str = "auto", progress: bool = False
+        self,
+        model: ImageModel,
+        split: str,
+        profile: str,
+        *,
+        device: str = "auto",
+        seed: int = 0,
+        progress: bool = False,
     ) -> list[dict]:
         """Rows for the record: the bound that was trained, and on the test set the M-sample bound of the plan."""
-        plan, images, labels = self.plan(profile), self.images(split, profile), self.labels(split, profile)
+        plan, images, labels = self.plan(profile), self.images(split, profile, seed), self.labels(split, profile)
         images = images[: plan.num_test if split == "test" else plan.num_validation]
         if split == "train" and self.binarised:
             images = binarise(images, torch.Generator().manual_seed(0))
@@ -410,6 +440,76 @@ def _ablation(name: str, title: str, **changes) -> Run:
     return _pixelcnn(f"pixelcnnpp-without-{name}", title, PixelCNNpp, 800, ablation=True, **(_SMALL | changes))
 
 
+def _vqvae(name: str, title: str, dataset: str) -> Run:
+    """The codes of a small VQ-VAE are symbols that nobody put in order."""
+    shape = [1, 28, 28] if dataset == "mnist" else [3, 32, 32]
+    settings = Settings(
+        steps=4_000, batch_size=64, learning_rate=2e-3, warmup_steps=100, schedule="cosine", clip=1000.0,
+        average=0.998, validate_every=400,
+    )  # fmt: skip
+    quick = replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15)
+    return Run(
+        name=name,
+        title=title,
+        dataset=dataset,
+        family=VQVAE,
+        options={"shape": shape},
+        plans={
+            "quick": Plan(
+                quick, options={"width": 8}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
+                num_validation=40,
+            ),
+            "reference": Plan(settings),
+            "paper": Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000)),
+        },
+    )  # fmt: skip
+
+
+def _permuted(
+    of: str,
+    head: str,
+    arm: str,
+    title: str = "",
+    *,
+    likelihood: Likelihood | None = None,
+    embedding: int | None = 16,
+    seeds: int = 1,
+    **symbols,
+) -> Run:
+    """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done."""
+    dataset = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}[of]
+    codes = {"codes": "vqvae-" + dataset} if of.startswith("codes") else {}
+    side = (28 if dataset == "mnist" else 32) // (4 if codes else 1)
+    options = {"channels": 1, "size": [side, side], "likelihood": likelihood or _HEADS[head], "embedding": embedding}
+    trunk = (
+        {"num_layers": 4, "width": 32, "kernel": 3} if codes else {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
+    )
+    settings = Settings(
+        steps=1_000, batch_size=64 if codes else 16, learning_rate=4e-3, warmup_steps=50, schedule="cosine", clip=1.0,
+        average=0.998, validate_every=100,
+    )  # fmt: skip
+    quick = replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15)
+    return Run(
+        name=f"permuted-{of}-{head}-{arm}",
+        title=title or f"{head}, {arm}",
+        dataset=dataset,
+        family=GatedPixelCNN if codes else PixelCNNpp,
+        options=options | trunk,
+        symbols=Symbols(**codes, **symbols),
+        plans={
+            "quick": Plan(
+                quick, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40, num_validation=40
+            ),
+            "reference": Plan(settings, num_validation=1000),
+            "paper": Plan(replace(settings, steps=50_000, batch_size=128, average=0.9999, validate_every=1_000)),
+        },
+        seeds=seeds,
+        ships=False,
+    )  # fmt: skip
+
+
+_HEADS = {"softmax": Categorical(), "absorb": LogisticMixture(), "truncate": LogisticMixture(edges="truncate")}
+_ARMS = {"identity": None, "targets": "targets", "both": "inputs and targets"}
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
 _SMALL = {"num_filters": 32, "num_resnets": 1, "embedding": 16, "dropout": 0.0}
@@ -526,6 +626,52 @@ _RUNS = {
             anchor=(2.92, "Salimans et al. 2017"),
             **_SMALL,
         ),
+        *(
+            _permuted(of, head, arm, permuted=permuted, seeds=3)
+            for of in ("mnist", "grey")
+            for head in _HEADS
+            for arm, permuted in _ARMS.items()
+        ),
+        *(
+            _permuted(
+                "grey", head, f"{arm}-scalar", f"{head}, {arm}, levels as numbers", permuted=_ARMS[arm], embedding=None
+            )
+            for head in ("softmax", "truncate")
+            for arm in ("identity", "both")
+        ),
+        *(
+            _permuted(
+                "grey",
+                "truncate",
+                f"both-k{num}",
+                f"truncate, both, {num} components",
+                permuted=_ARMS["both"],
+                likelihood=LogisticMixture(num, "truncate"),
+            )
+            for num in (1, 3, 30, 100)
+        ),
+        *(
+            _permuted(
+                "grey",
+                "truncate",
+                f"both-w{window}",
+                f"truncate, both, within windows of {window}",
+                permuted=_ARMS["both"],
+                window=window,
+            )
+            for window in (4, 16, 64)
+        ),
+        *(
+            _permuted(of, "truncate", "reordered", permuted=_ARMS["both"], reordered=True, seeds=3)
+            for of in ("mnist", "grey")
+        ),
+        _vqvae("vqvae-mnist", "VQ-VAE", "mnist"),
+        _vqvae("vqvae-cifar10", "VQ-VAE", "cifar10"),
+        *(
+            _permuted(of, head, arm, reordered=arm == "reordered")
+            for of in ("codes-mnist", "codes-cifar10")
+            for head, arm in (("softmax", "raw"), ("truncate", "raw"), ("truncate", "reordered"))
+        ),
     )
 }
 
@@ -554,6 +700,14 @@ def record(name: str, seed: int = 0) -> dict:
         command = f"pixellib train {name}" + f" --seed {seed}" * (seed > 0)
         raise FileNotFoundError(f"run {name} has no record yet; train it with: {command}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _codes(encoder: str, checkpoint: Path, profile: str, split: str) -> torch.Tensor:
+    run = get(encoder)
+    model = run.load(checkpoint, profile)
+    with torch.inference_mode():
+        return torch.cat([model.encode(part) for part in run.images(split, profile).split(500)])
 
 
 def code_version() -> str:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixellib.data import IntensityPermutation, binarise, dequantise, scale, unscale
+from pixellib.data import IntensityPermutation, binarise, dequantise, grey, scale, unscale
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
 
@@ -99,3 +99,8 @@ def test_permutations_follow_from_their_seed():
 def test_what_cannot_be_permuted_is_refused(options, x):
     with pytest.raises(ValueError, match="expected"):
         IntensityPermutation(**options)(x)
+
+
+def test_brightness_weighs_green_most_and_keeps_greys():
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [7, 7, 7], [255, 255, 255]], dtype=torch.uint8)
+    assert grey(colours.view(5, 3, 1, 1)).flatten().tolist() == [76, 150, 29, 7, 255]

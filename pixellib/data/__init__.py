@@ -2,7 +2,7 @@
 
 from pixellib.data.datasets import NAMES, SPLITS, describe, load
 from pixellib.data.order import cooccurrence, order_by_neighbours
-from pixellib.data.transforms import IntensityPermutation, binarise, dequantise, scale, unscale
+from pixellib.data.transforms import IntensityPermutation, binarise, dequantise, grey, scale, unscale
 
 __all__ = [
     "NAMES",
@@ -12,6 +12,7 @@ __all__ = [
     "cooccurrence",
     "dequantise",
     "describe",
+    "grey",
     "load",
     "order_by_neighbours",
     "scale",

@@ -7,7 +7,7 @@ one they use PyTorch's global generator.
 import torch
 from torch import Tensor
 
-__all__ = ["IntensityPermutation", "binarise", "dequantise", "scale", "unscale"]
+__all__ = ["IntensityPermutation", "binarise", "dequantise", "grey", "scale", "unscale"]
 
 
 def scale(x: Tensor) -> Tensor:
@@ -42,6 +42,12 @@ def dequantise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """
     u = torch.randint(2**16, x.shape, generator=generator, dtype=torch.float32, device=x.device) / 2**16
     return (x + u) / 256
+
+
+def grey(x: Tensor) -> Tensor:
+    """Brightness of colour images, uint8 (N, 3, H, W) -> (N, 1, H, W): the luma of Rec. 601, rounded."""
+    weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(3, 1, 1)
+    return torch.cat([(part * weights).sum(1, keepdim=True).round().byte() for part in x.split(1000)])
 
 
 class IntensityPermutation:

@@ -1,0 +1,69 @@
+"""What notebook 10 makes of images: symbols that one can go back from, and an order found without looking."""
+
+import pytest
+import torch
+
+from pixellib import data, runs
+from pixellib.data import IntensityPermutation, grey
+from pixellib.likelihoods import LogisticMixture, Permuted
+from pixellib.symbols import Symbols
+
+
+def photographs():
+    return data.load("offline_crops", "train")[0][:20]
+
+
+def refuse():
+    raise AssertionError("training images are not asked for")
+
+
+def test_photographs_become_grey_and_are_renamed_only_where_inputs_are_permuted():
+    x, levels = photographs(), grey(photographs())
+    assert torch.equal(Symbols().of(x, 3, refuse), levels)
+    assert torch.equal(Symbols(permuted="targets").of(x, 3, refuse), levels)
+    both = Symbols(permuted="inputs and targets", window=16)
+    assert torch.equal(both.of(x, 3, refuse), IntensityPermutation(256, 3, 16)(levels))
+    assert not torch.equal(both.of(x, 3, refuse), both.of(x, 4, refuse))
+
+
+def test_targets_are_permuted_by_the_likelihood():
+    base = LogisticMixture(2)
+    assert Symbols(permuted="inputs and targets").likelihood(base, 1) is base
+    permuted = Symbols(permuted="targets").likelihood(base, 1)
+    assert isinstance(permuted, Permuted) and permuted.likelihood is base
+    assert torch.equal(permuted.permutation.table, IntensityPermutation(256, 1).table)
+
+
+def test_the_order_is_found_in_the_training_images_as_they_were_scrambled():
+    x, train = photographs(), data.load("offline_crops", "train")[0]
+    symbols = Symbols(permuted="inputs and targets", reordered=True).of(x, 5, lambda: train)
+    pairs = torch.stack([symbols.flatten().double(), grey(x).flatten().double()])
+    assert pairs.corrcoef()[0, 1].abs() > 0.98
+
+
+def test_targets_and_both_permuted_are_the_same_problem():
+    """With an embedding the input's names mean nothing: the two arms differ in what they draw, not in kind."""
+    run = runs.get("permuted-mnist-softmax-targets")
+    x = run.images("validation")[:2]
+    torch.manual_seed(0)
+    targets = run.build(seed=1)
+    both = runs.get("permuted-mnist-softmax-both")
+    torch.manual_seed(0)
+    renamed = both.build(seed=1)
+    table = IntensityPermutation(seed=1).table.long()
+    with torch.no_grad():
+        renamed.embedding.weight[table] = targets.embedding.weight.clone()
+        torch.testing.assert_close(renamed.log_prob(both.images("validation", seed=1)[:2]), targets.log_prob(x))
+
+
+@pytest.mark.parametrize("name", ["permuted-mnist-softmax-targets", "permuted-codes-cifar10-truncate-reordered"])
+def test_a_run_of_symbols_trains_and_is_loaded_with_its_own_permutation(name, tmp_path, monkeypatch):
+    for folder in ("WORK", "CHECKPOINTS", "RESULTS"):
+        monkeypatch.setattr(runs, folder, tmp_path / folder.lower())
+    run = runs.get(name)
+    record = run.train("quick", seed=1, device="cpu", progress=False)
+    assert record["seed"] == 1 and record["symbols"]["reordered"] == ("reordered" in name)
+    model = run.load(run.folder("quick", 1) / f"{name}.safetensors", "quick", seed=1)
+    test = run.images("test", "quick", seed=1)[:40]
+    again = -model.log_prob(test).mean().item()
+    assert again == pytest.approx(-record["results"][-1]["log_likelihood"], rel=1e-4)
