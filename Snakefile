@@ -1,17 +1,20 @@
-"""The graph: source notebook -> executed notebook and figures -> page of the site.
+"""The graph: source notebook -> executed notebook and figures -> page of the site; and the sweep of notebook 10.
 
     make figures                                    the usual way (see the Makefile)
     snakemake --executor slurm --jobs 20            the same graph on a cluster
+    snakemake --cores 2 sweep                       the trainings of notebook 10, one job each; resumed, not repeated
 
 Everything it writes lies under build/PROFILE/. Checkpoints, records and figures of the repository are inputs and
 never outputs, because a job's outputs are deleted before it runs; in the reference profile no job trains.
 """
 
+import os
 import sys
 from glob import glob
 
 PROFILE = config.get("profile", "reference")
 BUILD = f"build/{PROFILE}"
+RUNS = os.environ.get("PIXELLIB_RUNS") or "build/runs"
 NAMES = sorted(glob_wildcards(r"notebooks/{name,\d\d_\w+}.ipynb").name)
 
 
@@ -21,6 +24,7 @@ wildcard_constraints:
 
 localrules:
     all,
+    sweep,
     page,
     index,
 
@@ -48,6 +52,47 @@ rule notebook:
     shell:
         "OMP_NUM_THREADS={threads} {sys.executable:q} -m pixellib notebook {wildcards.name} --profile {PROFILE}"
         " --output {output.executed:q} -p figures_dir={output.figures:q} 2>&1 | tee {log:q}"
+
+
+def trained(run, seed=0):
+    """The record of a training: its folder holds the checkpoint too, and what a killed one goes on from."""
+    return f"{RUNS}/{run}/{PROFILE}-seed{seed}/{run}.json"
+
+
+def sweep_records(wildcards):
+    from pixellib import runs
+
+    return [trained(name, seed) for name, seed in runs.sweep()]
+
+
+rule sweep:
+    input:
+        sweep_records,
+
+
+def codes_of(wildcards):
+    from pixellib import runs
+
+    symbols = runs.get(wildcards.run).symbols
+    return trained(symbols.codes) if symbols and symbols.codes else []
+
+
+rule run:
+    input:
+        codes_of,
+    output:
+        trained("{run}", "{seed}"),
+    log:
+        f"{RUNS}/{{run}}/{PROFILE}-seed{{seed}}/log",
+    wildcard_constraints:
+        run=r"[a-z0-9-]+",
+    threads: int(config.get("threads", 1))
+    resources:
+        mem_mb=4000,
+        runtime=120 if PROFILE != "paper" else 2880,
+    shell:
+        "OMP_NUM_THREADS={threads} {sys.executable:q} -m pixellib train {wildcards.run} --profile {PROFILE}"
+        " --seed {wildcards.seed} 2>&1 | tee {log:q}"
 
 
 rule page:

@@ -681,6 +681,11 @@ def names() -> list[str]:
     return list(_RUNS)
 
 
+def sweep() -> list[tuple[str, int]]:
+    """Name and seed of each training of notebook 10."""
+    return [(name, seed) for name, run in _RUNS.items() if run.symbols for seed in range(run.seeds)]
+
+
 def get(name: str) -> Run:
     """The run of that name. ValueError lists the valid ones."""
     if name not in _RUNS:

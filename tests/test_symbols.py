@@ -1,7 +1,13 @@
 """What notebook 10 makes of images: symbols that one can go back from, and an order found without looking."""
 
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
+from throwaway import ROOT
 
 from pixellib import data, runs
 from pixellib.data import IntensityPermutation, grey
@@ -67,3 +73,17 @@ def test_a_run_of_symbols_trains_and_is_loaded_with_its_own_permutation(name, tm
     test = run.images("test", "quick", seed=1)[:40]
     again = -model.log_prob(test).mean().item()
     assert again == pytest.approx(-record["results"][-1]["log_likelihood"], rel=1e-4)
+
+
+def test_every_training_of_the_sweep_is_a_job_that_a_cluster_could_run():
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--nolock", "--executor", "slurm"]
+    fresh = os.environ | {"PIXELLIB_RUNS": "build/runs of nobody"}
+    plan = subprocess.run(
+        [*command, "--jobs", "8", "sweep"], cwd=ROOT, env=fresh, text=True, check=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ).stdout  # fmt: skip
+    trainings = set(runs.sweep())
+    assert len(trainings) == 77
+    asked = re.findall(r"-m pixellib train (\S+) --profile reference --seed (\d)", plan)
+    assert {(name, int(seed)) for name, seed in asked} == trainings | {("vqvae-mnist", 0), ("vqvae-cifar10", 0)}
+    assert len(asked) == 79 and plan.count("runtime=120, mem_mb=4000") >= 79
