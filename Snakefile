@@ -39,7 +39,7 @@ rule notebook:
     input:
         source="notebooks/{name}.ipynb",
         code=sorted(glob("pixellib/**/*.py", recursive=True)),
-        results=sorted(glob("data/checkpoints/*.safetensors") + glob("figures/results/*.json")),
+        results=sorted(glob("data/checkpoints/*.safetensors") + glob("figures/results/*.*")),
     output:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
         figures=directory(f"{BUILD}/figures/{{name}}"),

@@ -1,6 +1,8 @@
 """Committed notebooks carry their outputs, and a hash that says which sources these outputs came from."""
 
+import csv
 import hashlib
+import io
 import json
 import re
 import sys
@@ -12,6 +14,7 @@ from nbformat import NotebookNode
 from pixellib import graph, notebooks, runs
 from pixellib.notebooks import INJECTED, ROOT
 
+SWEEP = "permuted.csv"  # all trainings of notebook 10
 BENCHMARK = "build/bench/bench.json"  # written by `make bench`
 README = ROOT / "README.md"
 PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")
@@ -25,14 +28,15 @@ def digest(notebook: NotebookNode) -> str:
     """SHA-256 of all that a notebook's outputs depend on.
 
     That is its cells (kind, tags, source), every ``pixellib/**/*.py``, and every ``figures/results/RUN.json``,
-    of any seed, whose run the notebook names in full. A name put together from parts escapes this: notebooks don't
-    do it.
+    of any seed, whose run the notebook names in full, and the table of the sweep where it names that. A name put
+    together from parts escapes this: notebooks don't do it.
     """
     cells = [[cell.cell_type, cell.metadata.get("tags", []), cell.source] for cell in notebook.cells]
     text = "\n".join(cell.source for cell in notebook.cells)
     records = (ROOT / "figures" / "results").glob("*.json")
     runs_of = {file: re.sub(r"-seed\d+$", "", file.stem) for file in records}
     named = [file for file, run in runs_of.items() if re.search(rf"(?<![\w-]){re.escape(run)}(?![\w-])", text)]
+    named += [file for file in [ROOT / "figures" / "results" / SWEEP] if SWEEP in text and file.exists()]
     total = hashlib.sha256(json.dumps(cells).encode())
     for file in sorted((ROOT / "pixellib").rglob("*.py")) + sorted(named):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -86,20 +90,56 @@ def publish(jobs: int | None = None) -> list[str]:
 
 
 def ship_runs() -> None:
-    """Copy checkpoints and records of finished, evaluated reference runs, and the benchmark's, to where they belong."""
+    """Copy checkpoints and records of finished, evaluated reference runs, and the benchmark's, to where they belong.
+
+    The records of notebook 10, which are many, become one long table.
+    """
     benchmark = ROOT / BENCHMARK
     if benchmark.exists():
         notebooks.replace(runs.RESULTS / benchmark.name, benchmark.read_bytes())
+    rows = [row for name, seed in runs.sweep() if (record := _trained(name, seed)) for row in sweep_rows(record)]
+    if rows:
+        text = io.StringIO()
+        table = csv.DictWriter(text, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        notebooks.replace(runs.RESULTS / SWEEP, text.getvalue().encode())
     for name in runs.names():
         run = runs.get(name)
         for seed in range(run.seeds):
-            trained = run.folder("reference", seed) / f"{run.name}.json"
-            if not trained.exists() or not json.loads(trained.read_text(encoding="utf-8"))["results"]:
+            if run.symbols or not _trained(name, seed):
                 continue
+            trained = run.folder("reference", seed) / f"{run.name}.json"
             if run.ships and seed == 0:
                 checkpoint = trained.with_suffix(".safetensors")
                 notebooks.replace(runs.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
             notebooks.replace(runs.record_path(name, seed), trained.read_bytes())
+
+
+def _trained(name: str, seed: int) -> dict | None:
+    """The record of a training that was finished here and evaluated."""
+    path = runs.get(name).folder("reference", seed) / f"{name}.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return record if record.get("results") else None
+
+
+def sweep_rows(record: dict) -> list[dict]:
+    """A record of notebook 10 as rows of one long table: each validation of the training, then the results."""
+    options, symbols = record["options"], record["symbols"]
+    about = {"run": record["name"], "dataset": record["dataset"], **symbols, "head": options["likelihood"]}
+    about |= {"embedding": options["embedding"], "seed": record["seed"], "num_parameters": record["num_parameters"]}
+    about |= {"hardware": record["hardware"], "sampling_seconds": record["sampling_seconds_per_image"]}
+    rows = [
+        {"split": "validation", "step": row["step"], "seconds": row["seconds"], "bits": row["validation_bits"]}
+        for row in record["history"]
+    ]
+    last = {"step": record["steps"], "seconds": round(60 * record["training_minutes"], 1)}
+    for row in record["results"]:
+        error = row["standard_error"] * row["bits_per_dim"] / -row["log_likelihood"]
+        result = {"bits": row["bits_per_dim"], "standard_error": round(error, 5), "num_images": row["num_images"]}
+        rows.append({"split": f"final {row['split']}", **last, **result})
+    empty = {"standard_error": None, "num_images": None}
+    return [about | empty | row for row in rows]
 
 
 def with_results(text: str) -> str:

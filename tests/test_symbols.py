@@ -1,5 +1,7 @@
 """What notebook 10 makes of images: symbols that one can go back from, and an order found without looking."""
 
+import csv
+import json
 import os
 import re
 import subprocess
@@ -9,7 +11,7 @@ import pytest
 import torch
 from throwaway import ROOT
 
-from pixellib import data, runs
+from pixellib import data, publishing, runs
 from pixellib.data import IntensityPermutation, grey
 from pixellib.likelihoods import LogisticMixture, Permuted
 from pixellib.symbols import Symbols
@@ -87,3 +89,29 @@ def test_every_training_of_the_sweep_is_a_job_that_a_cluster_could_run():
     asked = re.findall(r"-m pixellib train (\S+) --profile reference --seed (\d)", plan)
     assert {(name, int(seed)) for name, seed in asked} == trainings | {("vqvae-mnist", 0), ("vqvae-cifar10", 0)}
     assert len(asked) == 79 and plan.count("runtime=120, mem_mb=4000") >= 79
+
+
+def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
+    for folder in ("WORK", "CHECKPOINTS", "RESULTS"):
+        monkeypatch.setattr(runs, folder, tmp_path / folder.lower())
+    monkeypatch.setattr(publishing, "BENCHMARK", "no benchmark was run")
+    name = "permuted-mnist-truncate-both"
+    estimate = {"kind": "exact", "num_images": 100, "log_likelihood": -500.0, "standard_error": 5.0}
+    record = {
+        "name": name, "dataset": "mnist", "symbols": {"codes": None, "permuted": "inputs and targets"}, "seed": 2,
+        "options": {"likelihood": "LogisticMixture(10)", "embedding": 16}, "num_parameters": 7, "hardware": "a laptop",
+        "sampling_seconds_per_image": 0.5, "steps": 40, "training_minutes": 0.5,
+        "history": [{"step": 20, "seconds": 10.0, "validation_bits": 2.0}],
+        "results": [{"split": "test", "bits_per_dim": 1.0, **estimate}],
+    }  # fmt: skip
+    path = runs.get(name).folder("reference", 2) / f"{name}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    publishing.ship_runs()
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["permuted.csv"]
+    with open(tmp_path / "results" / "permuted.csv", newline="") as file:
+        one, two = csv.DictReader(file)
+    assert one["run"] == two["run"] == name and one["seed"] == "2" and one["permuted"] == "inputs and targets"
+    assert (one["split"], one["step"], one["seconds"], one["bits"]) == ("validation", "20", "10.0", "2.0")
+    assert (two["split"], two["step"], two["seconds"], two["bits"]) == ("final test", "40", "30.0", "1.0")
+    assert two["standard_error"] == "0.01" and one["standard_error"] == ""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MACHINERY = ("__init__", "__main__", "cli", "graph", "notebooks", "publishing", "data/cache")
 SMALL = {
     "data/__init__": "",
-    "runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
+    "runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n\n\nsweep = names\n',
     "devices": "def resolve(device):\n    return device\n",
     "figures": "def results_markdown(records, anchors):\n    return ''\n",
 }
