@@ -249,12 +249,14 @@ class GatedResnet(nn.Module):
 
 def join(streams: Sequence[Tensor], num_groups: int) -> Tensor:
     """Features side by side, (B, F, H, W) each, group by group."""
+    if num_groups == 1:
+        return torch.cat(streams, 1)
     return torch.cat([stream.unflatten(1, (num_groups, -1)) for stream in streams], 2).flatten(1, 2)
 
 
 def concat_elu(x: Tensor, num_groups: int = 1) -> Tensor:
     """elu of x and of -x, so that no sign is lost: twice as many features, group by group."""
-    return F.elu(join([x, -x], num_groups))
+    return F.elu(join([x, -x], num_groups), inplace=True)  # nothing but the result is kept for the gradient
 
 
 def _standardise(target: float, layer: nn.Module, inputs, output: Tensor) -> Tensor:
