@@ -73,8 +73,8 @@ rule sweep:
 def codes_of(wildcards):
     from pixellib import runs
 
-    symbols = runs.get(wildcards.run).symbols
-    return trained(symbols.codes) if symbols and symbols.codes else []
+    codes = runs.get(wildcards.run).codes
+    return trained(codes.name) if codes else []
 
 
 rule run:

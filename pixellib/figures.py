@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pixellib.checkpoints import write_atomically
+from pixellib.places import ROOT
 
-FOLDER = Path(__file__).resolve().parents[1] / "figures"
+FOLDER = ROOT / "figures"
 PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#5f6368"
 _GAP = 1  # white pixels between the images of a grid

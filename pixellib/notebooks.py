@@ -26,9 +26,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from pixellib import devices
 from pixellib.checkpoints import write_atomically
+from pixellib.places import ROOT
 from pixellib.runs import PROFILES
 
-ROOT = Path(__file__).resolve().parent.parent
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from pixellib import graph, notebooks, runs
+from pixellib import graph, notebooks, places, runs
 from pixellib.notebooks import INJECTED, ROOT
 
-SWEEP = "permuted.csv"  # all trainings of notebook 10
 BENCHMARK = "build/bench/bench.json"  # written by `make bench`
 README = ROOT / "README.md"
 PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")
@@ -28,15 +27,17 @@ def digest(notebook: NotebookNode) -> str:
     """SHA-256 of all that a notebook's outputs depend on.
 
     That is its cells (kind, tags, source), every ``pixellib/**/*.py``, and every ``figures/results/RUN.json``,
-    of any seed, whose run the notebook names in full, and the table of the sweep where it names that. A name put
-    together from parts escapes this: notebooks don't do it.
+    of any seed, whose run the notebook names in full, and the benchmark's and the sweep's where it asks for them. A
+    name put together from parts escapes this: notebooks don't do it.
     """
     cells = [[cell.cell_type, cell.metadata.get("tags", []), cell.source] for cell in notebook.cells]
     text = "\n".join(cell.source for cell in notebook.cells)
     records = (ROOT / "figures" / "results").glob("*.json")
     runs_of = {file: re.sub(r"-seed\d+$", "", file.stem) for file in records}
     named = [file for file, run in runs_of.items() if re.search(rf"(?<![\w-]){re.escape(run)}(?![\w-])", text)]
-    named += [file for file in [ROOT / "figures" / "results" / SWEEP] if SWEEP in text and file.exists()]
+    tables = {"runs.benchmark(": "bench.json", "runs.sweep_path(": "permuted.csv"}
+    others = [ROOT / "figures" / "results" / file for call, file in tables.items() if call in text]
+    named += [file for file in others if file.exists()]
     total = hashlib.sha256(json.dumps(cells).encode())
     for file in sorted((ROOT / "pixellib").rglob("*.py")) + sorted(named):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -96,14 +97,14 @@ def ship_runs() -> None:
     """
     benchmark = ROOT / BENCHMARK
     if benchmark.exists():
-        notebooks.replace(runs.RESULTS / benchmark.name, benchmark.read_bytes())
+        notebooks.replace(places.RESULTS / benchmark.name, benchmark.read_bytes())
     rows = [row for name, seed in runs.sweep() if (record := _trained(name, seed)) for row in sweep_rows(record)]
     if rows:
         text = io.StringIO()
         table = csv.DictWriter(text, rows[0], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        notebooks.replace(runs.RESULTS / SWEEP, text.getvalue().encode())
+        notebooks.replace(runs.sweep_path(), text.getvalue().encode())
     for name in runs.names():
         run = runs.get(name)
         for seed in range(run.seeds):
@@ -112,7 +113,7 @@ def ship_runs() -> None:
             trained = run.folder("reference", seed) / f"{run.name}.json"
             if run.ships and seed == 0:
                 checkpoint = trained.with_suffix(".safetensors")
-                notebooks.replace(runs.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
+                notebooks.replace(places.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
             notebooks.replace(runs.record_path(name, seed), trained.read_bytes())
 
 
@@ -166,8 +167,7 @@ def _comparable(result: dict) -> bool:
 def _speed() -> str:
     from pixellib.figures import speed_markdown
 
-    record = runs.RESULTS / "bench.json"
-    return speed_markdown(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else ""
+    return speed_markdown(runs.benchmark()) if (places.RESULTS / "bench.json").exists() else ""
 
 
 def _executed(name: str) -> Path:

@@ -13,14 +13,13 @@ from pixellib.likelihoods import Likelihood, Permuted
 
 @dataclass(frozen=True)
 class Symbols:
-    """codes: the run of a VQ-VAE whose codes take the place of pixels; without it photographs are made grey.
+    """What becomes of levels, or of codes; photographs are made grey.
 
     permuted: what a permutation, drawn from a run's seed, is applied to, the targets alone or the inputs as well;
     window: see IntensityPermutation. reordered: whether symbols are then put into the order that is found in training
     images.
     """
 
-    codes: str | None = None
     permuted: Literal["targets", "inputs and targets"] | None = None
     window: int | None = None
     reordered: bool = False

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from throwaway import FIGURE, PARAMETERS, add_notebook, command, project
 
-from pixellib import graph, notebooks, publishing
+from pixellib import graph, notebooks, places, publishing
 
 
 @pytest.fixture
@@ -357,7 +357,7 @@ def test_trained_runs_are_shipped_once_they_are_evaluated(tmp_path, monkeypatch)
     from pixellib import runs
 
     for name, folder in (("WORK", "work"), ("CHECKPOINTS", "checkpoints"), ("RESULTS", "results")):
-        monkeypatch.setattr(runs, name, tmp_path / folder)
+        monkeypatch.setattr(places, name, tmp_path / folder)
     monkeypatch.setattr(publishing, "BENCHMARK", "no benchmark was run")
     ablation = "pixelcnnpp-without-shortcuts"  # two seeds, records only
     good, bad = [{"nats": 86.8}], []

@@ -6,9 +6,10 @@ import json
 import pytest
 import torch
 
-from pixellib import checkpoints, data, runs
+from pixellib import checkpoints, data, places, runs
 from pixellib.evaluation import evaluate
 from pixellib.models import IWAE
+from pixellib.run import code_version
 from pixellib.training import Settings
 
 QUICK = Settings(steps=6, batch_size=20, average=0.5, validate_every=3)
@@ -37,7 +38,7 @@ def tiny(few, tmp_path, monkeypatch):
         binarised=True,
     )
     for name in ("WORK", "CHECKPOINTS", "RESULTS"):
-        monkeypatch.setattr(runs, name, tmp_path / name.lower())
+        monkeypatch.setattr(places, name, tmp_path / name.lower())
     monkeypatch.setitem(runs._RUNS, "tiny", run)
     monkeypatch.setattr(data, "load", lambda name, split: few[split])
     return run
@@ -62,13 +63,12 @@ def test_names_are_found_and_what_is_not_is_answered_with_the_choices():
         runs.get("iwae-k1").plan("fast")
 
 
-def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny, monkeypatch):
+def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny):
     """With a learning rate of nearly nothing it ends where the other did: nothing was initialised anew."""
     plan = tiny.plan("reference")
     still = dataclasses.replace(QUICK, steps=2, learning_rate=1e-12, average=None, validate_every=1)
-    plans = {"reference": dataclasses.replace(plan, settings=still, start="tiny")}
+    plans = {"reference": dataclasses.replace(plan, settings=still, start=tiny)}
     second = dataclasses.replace(tiny, name="second", plans=plans, options={**tiny.options, "num_samples": 4})
-    monkeypatch.setitem(runs._RUNS, "second", second)
     first = tiny.load_or_train("reference", device="cpu")
     model = second.load_or_train("reference", device="cpu")
     torch.testing.assert_close(weights(model), weights(first), atol=1e-6, rtol=0)
@@ -78,10 +78,9 @@ def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny, monkeypat
     assert model.record["training_minutes"] >= first.record["training_minutes"]
 
 
-def test_a_run_cannot_begin_with_another_network(tiny, monkeypatch):
-    plan = dataclasses.replace(tiny.plan("reference"), start="tiny", options={"num_latents": (5,)})
+def test_a_run_cannot_begin_with_another_network(tiny):
+    plan = dataclasses.replace(tiny.plan("reference"), start=tiny, options={"num_latents": (5,)})
     second = dataclasses.replace(tiny, name="second", plans={"reference": plan})
-    monkeypatch.setitem(runs._RUNS, "second", second)
     with pytest.raises(checkpoints.CheckpointError, match="checkpoint of tiny does not fit the model"):
         train(second, "reference")
 
@@ -107,12 +106,12 @@ def test_every_plan_can_begin(name):
         assert plan.settings.steps // plan.settings.validate_every >= 4
         if plan.num_samples is None:  # its own bound will do for a run that serves another one, or varies beta
             others = list(map(runs.get, runs.names()))
-            serves = any(name in (o.plans["reference"].start, o.symbols and o.symbols.codes) for o in others)
+            serves = any(run in (other.plans["reference"].start, other.codes) for other in others)
             assert model.kind == "exact" or serves or model.beta != 1
 
 
 def test_every_checkpoint_shipped_fits_its_run_and_its_record():
-    for path in runs.CHECKPOINTS.glob("*.safetensors"):
+    for path in places.CHECKPOINTS.glob("*.safetensors"):
         model = runs.get(path.stem).load(path)
         assert model.record == runs.record(path.stem), path
     for run in map(runs.get, runs.names()):
@@ -121,7 +120,7 @@ def test_every_checkpoint_shipped_fits_its_run_and_its_record():
             record = runs.record(run.name, seed)
             assert (record["name"], record["profile"], record["seed"]) == (run.name, "reference", seed)
             assert record["results"], run.name
-        shipped = (runs.CHECKPOINTS / f"{run.name}.safetensors").exists()
+        shipped = (places.CHECKPOINTS / f"{run.name}.safetensors").exists()
         assert shipped == (run.ships and 0 in recorded), run.name
 
 
@@ -159,7 +158,7 @@ def test_a_training_leaves_checkpoint_and_record_that_agree(tiny, capsys):
         "steps": 6,
         "images_seen": 120,
         "num_parameters": sum(p.numel() for p in tiny.build("quick").parameters()),
-        "code_version": runs.code_version(),
+        "code_version": code_version(),
     }
     assert record.items() >= expected.items()
     assert record.keys() >= {"settings", "training_minutes", "hardware", "torch", "sampling_seconds_per_image"}
@@ -204,8 +203,8 @@ def test_quick_always_trains_and_reference_only_where_there_is_nothing_to_load(t
     _, said = had("reference", retrain=True)
     assert said == "tiny: training 6 steps (reference profile)"
 
-    runs.CHECKPOINTS.mkdir()
-    shipped = runs.CHECKPOINTS / "tiny.safetensors"
+    places.CHECKPOINTS.mkdir()
+    shipped = places.CHECKPOINTS / "tiny.safetensors"
     here.rename(shipped)
     assert had("reference")[1] == f"tiny: loaded {shipped}"
     _, said = had("reference", seed=1)
@@ -251,12 +250,12 @@ def test_training_again_goes_on_or_begins_anew_as_asked(tiny, monkeypatch):
 def test_a_device_that_is_not_here_is_refused_before_anything_is_trained(tiny):
     with pytest.raises(ValueError, match="device 'tpu' is not available here; choose one of auto, cpu"):
         tiny.load_or_train("quick", device="tpu")
-    assert not runs.WORK.exists()
+    assert not places.WORK.exists()
 
 
 def test_the_code_version_changes_with_the_code(monkeypatch):
-    version = runs.code_version()
-    assert version == runs.code_version() and version.startswith("0.")
-    original = type(runs.CHECKPOINTS).read_bytes
-    monkeypatch.setattr(type(runs.CHECKPOINTS), "read_bytes", lambda path: original(path) + b"#")
-    assert runs.code_version() != version
+    version = code_version()
+    assert version == code_version() and version.startswith("0.")
+    original = type(places.CHECKPOINTS).read_bytes
+    monkeypatch.setattr(type(places.CHECKPOINTS), "read_bytes", lambda path: original(path) + b"#")
+    assert code_version() != version

@@ -11,7 +11,7 @@ import pytest
 import torch
 from throwaway import ROOT
 
-from pixellib import data, publishing, runs
+from pixellib import data, places, publishing, runs
 from pixellib.data import IntensityPermutation, grey
 from pixellib.likelihoods import LogisticMixture, Permuted
 from pixellib.symbols import Symbols
@@ -67,7 +67,7 @@ def test_targets_and_both_permuted_are_the_same_problem():
 @pytest.mark.parametrize("name", ["permuted-mnist-softmax-targets", "permuted-codes-cifar10-truncate-reordered"])
 def test_a_run_of_symbols_trains_and_is_loaded_with_its_own_permutation(name, tmp_path, monkeypatch):
     for folder in ("WORK", "CHECKPOINTS", "RESULTS"):
-        monkeypatch.setattr(runs, folder, tmp_path / folder.lower())
+        monkeypatch.setattr(places, folder, tmp_path / folder.lower())
     run = runs.get(name)
     record = run.train("quick", seed=1, device="cpu", progress=False)
     assert record["seed"] == 1 and record["symbols"]["reordered"] == ("reordered" in name)
@@ -93,7 +93,7 @@ def test_every_training_of_the_sweep_is_a_job_that_a_cluster_could_run():
 
 def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
     for folder in ("WORK", "CHECKPOINTS", "RESULTS"):
-        monkeypatch.setattr(runs, folder, tmp_path / folder.lower())
+        monkeypatch.setattr(places, folder, tmp_path / folder.lower())
     monkeypatch.setattr(publishing, "BENCHMARK", "no benchmark was run")
     name = "permuted-mnist-truncate-both"
     estimate = {"kind": "exact", "num_images": 100, "log_likelihood": -500.0, "standard_error": 5.0}
