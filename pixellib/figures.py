@@ -150,7 +150,7 @@ def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[st
         lines.append(
             f"| `{record['name']}` | {title} | {shown} "
             f"| {what}, {last['num_images']:,} images | {published} | {record['num_parameters']:,} "
-            f"| {record['images_seen'] / 1e6:.1f} M | {record['training_minutes']:.0f} min, {record['hardware']} |"
+            f"| {record['images_seen'] / 1e6:.3g} M | {record['training_minutes']:.0f} min, {record['hardware']} |"
         )
     return "\n".join(lines)
 
