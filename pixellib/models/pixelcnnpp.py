@@ -11,6 +11,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrizations, parametrize
 
 from pixellib.likelihoods import Likelihood, LogisticMixture
@@ -243,8 +244,7 @@ class GatedResnet(nn.Module):
         h = self.last(self.dropout(concat_elu(h, num_groups)), step)
         if condition:
             h = h + here(condition[self.index], step, self.twice)
-        a, b = h.unflatten(1, (num_groups, 2, -1)).unbind(2)
-        return x + (a * b.sigmoid()).flatten(1, 2)
+        return x + F.glu(h.unflatten(1, (num_groups, -1)), 2).flatten(1, 2)
 
 
 def join(streams: Sequence[Tensor], num_groups: int) -> Tensor:
@@ -256,7 +256,26 @@ def join(streams: Sequence[Tensor], num_groups: int) -> Tensor:
 
 def concat_elu(x: Tensor, num_groups: int = 1) -> Tensor:
     """elu of x and of -x, so that no sign is lost: twice as many features, group by group."""
-    return F.elu(join([x, -x], num_groups), inplace=True)  # nothing but the result is kept for the gradient
+    return _ConcatElu.apply(x, num_groups)
+
+
+class _ConcatElu(torch.autograd.Function):
+    """See concat_elu. Only x is kept for the gradient, half of what its result holds."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, num_groups: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.num_groups = num_groups
+        return F.elu(join([x, -x], num_groups), inplace=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        (x,) = ctx.saved_tensors
+        positive, negative = grad.unflatten(1, (ctx.num_groups, 2, -1)).unbind(2)
+        x = x.unflatten(1, (ctx.num_groups, -1))
+        rising, falling = x.clamp(max=0).exp_(), x.clamp(min=0).neg_().exp_()  # slopes of elu at x and at -x
+        return rising.mul_(positive).addcmul_(falling, negative, value=-1).flatten(1, 2), None
 
 
 def _standardise(target: float, layer: nn.Module, inputs, output: Tensor) -> Tensor:
