@@ -1,9 +1,11 @@
 """`make bench`: how fast we are, as ratios against plain references written in the benchmarks themselves.
 
 Ours and the reference take turns in one process; medians are reported, beside what this machine's processor does in
-matrix products. Nothing is asserted of a time. The table is printed at the end and recorded in build/bench/bench.json.
+matrix products. Nothing is asserted of a time. The table is printed at the end and recorded in build/bench/bench.json;
+where only some were run (OPTIONS="-k gated"), the others keep their rows if these are of the same machine.
 """
 
+import json
 import statistics
 import time
 from pathlib import Path
@@ -82,6 +84,15 @@ def compare(benchmark, machine, pytestconfig):
     return compare
 
 
+def recorded_before(machine: dict, config) -> list[dict]:
+    """Where only some benchmarks were run: rows that stay, or give way to newer ones of their name."""
+    everything = config.args == ["benchmarks"] and not config.option.keyword
+    if everything or not RECORD.exists():
+        return []
+    record = json.loads(RECORD.read_text())
+    return record["rows"] if all(record[key] == machine[key] for key in ("hardware", "torch")) else []
+
+
 def pytest_terminal_summary(terminalreporter, config):
     rows = config.stash[ROWS]
     if not rows:
@@ -89,7 +100,8 @@ def pytest_terminal_summary(terminalreporter, config):
     machine = rows[0]["machine"]
     rows = [{key: value for key, value in row.items() if key != "machine"} for row in rows]
     rows = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
-    checkpoints.write_json(RECORD, {**machine, "rows": rows})
+    latest = {row["name"]: row for row in [*recorded_before(machine, config), *rows]}
+    checkpoints.write_json(RECORD, {**machine, "rows": list(latest.values())})
     say = terminalreporter.write_line
     speeds = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in machine["matmul_gflops"].items())
     say("")

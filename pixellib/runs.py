@@ -316,7 +316,7 @@ _RUNS = {
         _trial("rate4", "four times the learning rate", 640, learning_rate=8e-3),
         _trial("average", "weights not averaged", 640, average=None),
         _trial("wide", "64 features", 380, width=64),
-        _trial("dilation", "not dilated", 540, dilations=None),
+        _trial("dilation", "not dilated", 640, dilations=None),
         _pixelcnn(
             "gated-mnist",
             "Gated PixelCNN, our design",
