@@ -95,26 +95,23 @@ def ship_runs() -> None:
 
     The records of notebook 10, which are many, become one long table.
     """
-    benchmark = ROOT / BENCHMARK
-    if benchmark.exists():
-        notebooks.replace(places.RESULTS / benchmark.name, benchmark.read_bytes())
-    rows = [row for name, seed in runs.sweep() if (record := _trained(name, seed)) for row in sweep_rows(record)]
-    if rows:
-        text = io.StringIO()
-        table = csv.DictWriter(text, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        notebooks.replace(runs.sweep_path(), text.getvalue().encode())
-    for name in runs.names():
-        run = runs.get(name)
-        for seed in range(run.seeds):
-            if run.symbols or not _trained(name, seed):
-                continue
-            trained = run.folder("reference", seed) / f"{run.name}.json"
-            if run.ships and seed == 0:
-                checkpoint = trained.with_suffix(".safetensors")
-                notebooks.replace(places.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
-            notebooks.replace(runs.record_path(name, seed), trained.read_bytes())
+    if (ROOT / BENCHMARK).exists():
+        notebooks.replace(places.RESULTS / "bench.json", (ROOT / BENCHMARK).read_bytes())
+    trainings = [(name, seed) for name in runs.names() for seed in range(runs.get(name).seeds)]
+    trained = {training: record for training in trainings if (record := _trained(*training))}
+    for name, seed in trained:
+        _ship(name, seed)
+    if sweep := [trained[training] for training in runs.sweep() if training in trained]:
+        notebooks.replace(runs.sweep_path(), sweep_table(sweep).encode())
+
+
+def _ship(name: str, seed: int) -> None:
+    run, checkpoint = runs.get(name), f"{name}.safetensors"
+    folder = run.folder("reference", seed)
+    if run.ships and seed == 0:
+        notebooks.replace(places.CHECKPOINTS / checkpoint, (folder / checkpoint).read_bytes())
+    if not run.symbols:
+        notebooks.replace(runs.record_path(name, seed), (folder / f"{name}.json").read_bytes())
 
 
 def _trained(name: str, seed: int) -> dict | None:
@@ -122,6 +119,16 @@ def _trained(name: str, seed: int) -> dict | None:
     path = runs.get(name).folder("reference", seed) / f"{name}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return record if record.get("results") else None
+
+
+def sweep_table(records: list[dict]) -> str:
+    """Records of notebook 10 as one long table in CSV."""
+    rows = [row for record in records for row in sweep_rows(record)]
+    text = io.StringIO()
+    table = csv.DictWriter(text, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def sweep_rows(record: dict) -> list[dict]:
