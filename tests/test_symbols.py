@@ -64,6 +64,21 @@ def test_targets_and_both_permuted_are_the_same_problem():
         torch.testing.assert_close(renamed.log_prob(both.images("validation", seed=1)[:2]), targets.log_prob(x))
 
 
+@pytest.mark.parametrize(("head", "ordinary"), [("absorb", "nothing"), ("softmax", "mixture")])
+def test_the_identity_control_is_the_ordinary_training_of_notebook_09(head, ordinary):
+    """So their numbers must agree, seed by seed; only the code that makes symbols lies between them."""
+    control, ordinary = runs.get(f"permuted-mnist-{head}-identity"), runs.get(f"pixelcnnpp-without-{ordinary}")
+    assert (control.seeds, control.plan()) == (ordinary.seeds, ordinary.plan())
+    assert torch.equal(control.images("validation", seed=1), ordinary.images("validation", seed=1))
+    torch.manual_seed(0)
+    one = control.build(seed=1)
+    torch.manual_seed(0)
+    other = ordinary.build(seed=1)
+    assert repr(one.likelihood) == repr(other.likelihood)
+    for (name, weight), (_, same) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        assert torch.equal(weight, same), name
+
+
 @pytest.mark.parametrize("name", ["permuted-mnist-softmax-targets", "permuted-codes-cifar10-truncate-reordered"])
 def test_a_run_of_symbols_trains_and_is_loaded_with_its_own_permutation(name, tmp_path, monkeypatch):
     for folder in ("WORK", "CHECKPOINTS", "RESULTS"):
