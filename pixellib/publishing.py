@@ -134,9 +134,11 @@ def sweep_table(records: list[dict]) -> str:
 def sweep_rows(record: dict) -> list[dict]:
     """A record of notebook 10 as rows of one long table: each validation of the training, then the results."""
     options, symbols = record["options"], record["symbols"]
-    about = {"run": record["name"], "dataset": record["dataset"], **symbols, "head": options["likelihood"]}
-    about |= {"embedding": options["embedding"], "seed": record["seed"], "num_parameters": record["num_parameters"]}
-    about |= {"hardware": record["hardware"], "sampling_seconds": record["sampling_seconds_per_image"]}
+    about = {"run": record["name"], "dataset": record["dataset"], **symbols, "likelihood": options["likelihood"]}
+    about |= {"spread": options["spread"], "embedding": options["embedding"], "seed": record["seed"]}
+    about |= {"steps": record["steps"], "learning_rate": record["settings"]["learning_rate"]}
+    about |= {"num_parameters": record["num_parameters"], "hardware": record["hardware"]}
+    about |= {"sampling_seconds": record["sampling_seconds_per_image"]}
     rows = [
         {"split": "validation", "step": row["step"], "seconds": row["seconds"], "bits": row["validation_bits"]}
         for row in record["history"]
@@ -145,8 +147,8 @@ def sweep_rows(record: dict) -> list[dict]:
     for row in record["results"]:
         error = row["standard_error"] * row["bits_per_dim"] / -row["log_likelihood"]
         result = {"bits": row["bits_per_dim"], "standard_error": round(error, 5), "num_images": row["num_images"]}
-        rows.append({"split": f"final {row['split']}", **last, **result})
-    empty = {"standard_error": None, "num_images": None}
+        rows.append({"split": f"final {row['split']}", **last, **result, **row.get("bits_of", {})})
+    empty = dict.fromkeys(["standard_error", "num_images", "black", "between", "white"])
     return [about | empty | row for row in rows]
 
 

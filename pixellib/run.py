@@ -6,6 +6,7 @@ maintainer (`make publish`). Everybody else loads what was shipped.
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -243,7 +244,19 @@ class Run:
             started = time.monotonic()
             rows.append(measure(num_samples=plan.num_samples).as_record(split))
             rows[-1]["seconds"] = round(time.monotonic() - started, 1)
+        if self.symbols and not self.codes:
+            rows[0]["bits_of"] = self._bits_of(model, split, profile, images[:1000])
         return rows
+
+    @torch.inference_mode()
+    def _bits_of(self, model: ImageModel, split: str, profile: str, images: torch.Tensor) -> dict[str, float]:
+        """Mean bits of the pixels whose level, before it became a symbol, is 0, 255, or between."""
+        device = next(model.parameters()).device
+        bits = [-model.likelihood(model.params(x)).log_prob_per_pixel(x) for x in images.to(device).split(50)]
+        bits = torch.cat(bits).cpu() / math.log(2)
+        levels = self.symbols.levels(self._levels(split, profile)[: len(images)])[:, 0]
+        groups = {"black": levels == 0, "between": (levels > 0) & (levels < 255), "white": levels == 255}
+        return {name: round(bits[group].mean().item(), 5) for name, group in groups.items() if group.any()}
 
     def folder(self, profile: str, seed: int = 0) -> Path:
         """Where this run is trained."""

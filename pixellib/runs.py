@@ -124,6 +124,7 @@ def _pixelcnn(
     learning_rate: float = 4e-3,
     average: float | None = 0.999,
     warmup_steps: int = 200,
+    precision: str = "auto",
     anchor: tuple[float, str] | None = None,
     binarised: bool = False,
     trial: bool = False,
@@ -141,7 +142,8 @@ def _pixelcnn(
     channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
         steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=warmup_steps,
-        schedule="cosine", clip=1.0, average=average, validate_every=steps // (4 if trial else 10),
+        schedule="cosine", clip=1.0, average=average, precision=precision,
+        validate_every=steps // (4 if trial else 10),
     )  # fmt: skip
     thin = {"num_layers": 3, "width": 18, "kernel": 3, **({"dilations": [1, 2, 1]} if "dilations" in options else {})}
     long = Plan(replace(settings, steps=200_000, batch_size=128, average=0.9999, validate_every=5_000))
@@ -202,7 +204,7 @@ def _pixelcnnpp(name: str, title: str, steps: int, **changes) -> Run:
 
 def _ablation(name: str, title: str, **changes) -> Run:
     """A short training of a smaller PixelCNN++, the trunk of notebook 10, with one of its parts taken away."""
-    smaller = {"num_filters": 16, "warmup_steps": 50, "average": 0.998, **changes}
+    smaller = {"num_filters": 16, "warmup_steps": 50, "average": 0.998, "precision": "fp32", **changes}
     return _pixelcnnpp(f"pixelcnnpp-without-{name}", title, 1_000, ablation=True, **smaller)
 
 
@@ -239,20 +241,29 @@ def _permuted(
     *,
     likelihood: Likelihood | None = None,
     embedding: int | None = 16,
+    steps: int = 1_000,
+    learning_rate: float = 4e-3,
+    spread: bool | None = None,
+    choice: bool = False,
     seeds: int = 1,
     **symbols,
 ) -> Run:
-    """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done."""
+    """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done.
+
+    Heads called truncate are made for symbols: components begin side by side and can be as narrow as a symbol. choice:
+    a training that only served to choose settings and leaves the test set alone.
+    """
     dataset = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}[of]
     codes = _VQVAE[dataset] if of.startswith("codes") else None
     side = (28 if dataset == "mnist" else 32) // (4 if codes else 1)
     options = {"channels": 1, "size": [side, side], "likelihood": likelihood or _HEADS[head], "embedding": embedding}
+    options["spread"] = head == "truncate" if spread is None else spread
     trunk = (
         {"num_layers": 4, "width": 32, "kernel": 3} if codes else {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
     )
     settings = Settings(
-        steps=1_000, batch_size=64 if codes else 16, learning_rate=4e-3, warmup_steps=50, schedule="cosine", clip=1.0,
-        average=0.998, validate_every=100,
+        steps=steps, batch_size=64 if codes else 16, learning_rate=learning_rate, warmup_steps=50, schedule="cosine",
+        clip=1.0, average=0.998, precision="fp32", validate_every=steps // 10,
     )  # fmt: skip
     quick = replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15)
     return Run(
@@ -270,12 +281,25 @@ def _permuted(
             "reference": Plan(settings, num_validation=1000),
             "paper": Plan(replace(settings, steps=50_000, batch_size=128, average=0.9999, validate_every=1_000)),
         },
+        evaluate_on=("validation",) if choice else ("train", "validation", "test"),
         seeds=seeds,
         ships=of == "grey" and head != "absorb" and arm in ("identity", "both"),  # notebook 10 looks at their draws
     )  # fmt: skip
 
 
-_HEADS = {"softmax": Categorical(), "absorb": LogisticMixture(), "truncate": LogisticMixture(edges="truncate")}
+def _truncate(num_components: int = 10, narrowest: float = -9.0) -> LogisticMixture:
+    return LogisticMixture(num_components, "truncate", min_log_scale=narrowest)
+
+
+_HEADS = {"softmax": Categorical(), "absorb": LogisticMixture(), "truncate": _truncate()}
+_COMPONENTS = (  # arm, number of components, seeds; 85 have as many outputs as a softmax, 256 contain it
+    ("identity", 1, 1), ("identity", 85, 1), ("both", 1, 1), ("both", 3, 1), ("both", 30, 2), ("both", 85, 2),
+    ("both", 256, 1),
+)  # fmt: skip
+_CODES = (  # head, arm, order
+    ("softmax", "raw", None), ("truncate", "raw", None), ("truncate", "packed", "used first"),
+    ("truncate", "reordered", "neighbours"),
+)  # fmt: skip
 _ARMS = {"identity": None, "targets": "targets", "both": "inputs and targets"}
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
@@ -401,21 +425,22 @@ _RUNS = {
         ),
         *(
             _permuted(
-                "grey", head, f"{arm}-scalar", f"{head}, {arm}, levels as numbers", permuted=_ARMS[arm], embedding=None
+                "grey", head, f"{arm}-scalar", f"{head}, {arm}, levels as numbers", permuted=permuted, embedding=None
             )
             for head in ("softmax", "truncate")
-            for arm in ("identity", "both")
+            for arm, permuted in _ARMS.items()
         ),
         *(
             _permuted(
                 "grey",
                 "truncate",
-                f"both-k{num}",
-                f"truncate, both, {num} components",
-                permuted=_ARMS["both"],
-                likelihood=LogisticMixture(num, "truncate"),
+                f"{arm}-k{num}",
+                f"truncate, {arm}, {num} components",
+                permuted=_ARMS[arm],
+                likelihood=_truncate(num),
+                seeds=seeds,
             )
-            for num in (1, 3, 30, 100)
+            for arm, num, seeds in _COMPONENTS
         ),
         *(
             _permuted(
@@ -429,14 +454,53 @@ _RUNS = {
             for window in (4, 16, 64)
         ),
         *(
-            _permuted(of, "truncate", "reordered", permuted=_ARMS["both"], reordered=True, seeds=3)
+            _permuted(
+                "grey", head, f"{arm}-long", f"{head}, {arm}, three times as long", permuted=_ARMS[arm], steps=3_000
+            )
+            for head, arm in (("softmax", "both"), ("truncate", "identity"), ("truncate", "both"))
+        ),
+        *(
+            _permuted(
+                "grey",
+                head,
+                f"both-rate{rate}",
+                f"{head}, both, learning rate 0.00{rate}",
+                permuted=_ARMS["both"],
+                learning_rate=rate / 1000,
+                choice=True,
+            )
+            for head in ("softmax", "truncate")
+            for rate in (2, 8)
+        ),
+        *(
+            _permuted(
+                "grey",
+                "truncate",
+                f"both-k{num}-together",
+                f"truncate, both, {num} components that begin together",
+                permuted=_ARMS["both"],
+                likelihood=_truncate(num),
+                spread=False,
+            )
+            for num in (10, 85)
+        ),
+        _permuted(
+            "mnist",
+            "truncate",
+            "both-broad",
+            "truncate, both, scales as published",
+            permuted=_ARMS["both"],
+            likelihood=_truncate(narrowest=-7.0),
+        ),
+        *(
+            _permuted(of, "truncate", "reordered", permuted=_ARMS["both"], order="neighbours", seeds=3)
             for of in ("mnist", "grey")
         ),
         *_VQVAE.values(),
         *(
-            _permuted(of, head, arm, reordered=arm == "reordered")
+            _permuted(of, head, arm, permuted=_ARMS["both"], order=order, seeds=3)
             for of in ("codes-mnist", "codes-cifar10")
-            for head, arm in (("softmax", "raw"), ("truncate", "raw"), ("truncate", "reordered"))
+            for head, arm, order in _CODES
         ),
     )
 }

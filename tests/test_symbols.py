@@ -12,9 +12,12 @@ import torch
 from throwaway import ROOT
 
 from pixellib import data, places, publishing, runs
-from pixellib.data import IntensityPermutation, grey
-from pixellib.likelihoods import LogisticMixture, Permuted
+from pixellib.data import IntensityPermutation, grey, used_first
+from pixellib.likelihoods import Categorical, LogisticMixture, Permuted
+from pixellib.models import GatedPixelCNN, PixelCNNpp
 from pixellib.symbols import Symbols
+
+scrambled = IntensityPermutation(seed=2)
 
 
 def photographs():
@@ -44,7 +47,7 @@ def test_targets_are_permuted_by_the_likelihood():
 
 def test_the_order_is_found_in_the_training_images_as_they_were_scrambled():
     x, train = photographs(), data.load("offline_crops", "train")[0]
-    symbols = Symbols(permuted="inputs and targets", reordered=True).of(x, 5, lambda: train)
+    symbols = Symbols(permuted="inputs and targets", order="neighbours").of(x, 5, lambda: train)
     pairs = torch.stack([symbols.flatten().double(), grey(x).flatten().double()])
     assert pairs.corrcoef()[0, 1].abs() > 0.98
 
@@ -62,6 +65,43 @@ def test_targets_and_both_permuted_are_the_same_problem():
     with torch.no_grad():
         renamed.embedding.weight[table] = targets.embedding.weight.clone()
         torch.testing.assert_close(renamed.log_prob(both.images("validation", seed=1)[:2]), targets.log_prob(x))
+
+
+def test_symbols_that_occur_are_packed_first_and_keep_their_order():
+    x = torch.tensor([7, 3, 200, 3], dtype=torch.uint8).view(1, 1, 2, 2)
+    assert used_first(x)(x).flatten().tolist() == [1, 0, 2, 0]
+    both = Symbols(permuted="inputs and targets", order="used first")
+    assert both.of(x, 5, lambda: x).max() == 2
+
+
+@pytest.mark.parametrize("network", [PixelCNNpp, GatedPixelCNN])
+@pytest.mark.parametrize("likelihood", [LogisticMixture(8, "truncate"), Permuted(LogisticMixture(8), scrambled)])
+def test_components_can_begin_side_by_side_over_the_whole_range(network, likelihood):
+    """Symbols may be anywhere: a component that begins far from one and as broad as all is slow to get there."""
+    x = data.load("mnist", "train")[0][:8]
+    model = network(channels=1, size=(28, 28), likelihood=likelihood, spread=True)
+    model.initialise(x)
+    with torch.no_grad():
+        predicted = model.likelihood(model.params(x))
+    mixture = getattr(predicted, "symbols", predicted)
+    centres = 127.5 * (mixture.means[:, 0].movedim(1, -1) + 1)  # (B, H, W, K), in levels
+    assert (centres - (torch.arange(8) + 0.5) * 255 / 8).abs().median() < 16
+    assert mixture.log_scales.exp().mean() == pytest.approx(1 / 16, rel=0.2)
+
+
+def test_only_mixtures_can_begin_side_by_side():
+    with pytest.raises(TypeError, match="spread is for mixtures"):
+        GatedPixelCNN(likelihood=Categorical(), spread=True)
+
+
+def test_bits_of_black_white_and_other_pixels_add_up_to_the_image():
+    run = runs.get("permuted-mnist-truncate-both")
+    model = run.build("quick")
+    row = run.evaluate(model, "test", "quick")[0]
+    levels = data.load("mnist", "test")[0][: row["num_images"]]
+    share = {"black": (levels == 0), "white": (levels == 255), "between": (levels > 0) & (levels < 255)}
+    total = sum(row["bits_of"][name] * pixels.float().mean().item() for name, pixels in share.items())
+    assert total == pytest.approx(row["bits_per_dim"], rel=1e-4)
 
 
 @pytest.mark.parametrize(("head", "ordinary"), [("absorb", "nothing"), ("softmax", "mixture")])
@@ -85,7 +125,7 @@ def test_a_run_of_symbols_trains_and_is_loaded_with_its_own_permutation(name, tm
         monkeypatch.setattr(places, folder, tmp_path / folder.lower())
     run = runs.get(name)
     record = run.train("quick", seed=1, device="cpu", progress=False)
-    assert record["seed"] == 1 and record["symbols"]["reordered"] == ("reordered" in name)
+    assert record["seed"] == 1 and record["symbols"]["order"] == ("neighbours" if "reordered" in name else None)
     model = run.load(run.folder("quick", 1) / f"{name}.safetensors", "quick", seed=1)
     test = run.images("test", "quick", seed=1)[:40]
     again = -model.log_prob(test).mean().item()
@@ -100,10 +140,10 @@ def test_every_training_of_the_sweep_is_a_job_that_a_cluster_could_run():
         stderr=subprocess.STDOUT,
     ).stdout  # fmt: skip
     trainings = set(runs.sweep())
-    assert len(trainings) == 77
+    assert len(trainings) == 112
     asked = re.findall(r"-m pixellib train (\S+) --profile reference --seed (\d)", plan)
     assert {(name, int(seed)) for name, seed in asked} == trainings | {("vqvae-mnist", 0), ("vqvae-cifar10", 0)}
-    assert len(asked) == 79 and plan.count("runtime=120, mem_mb=4000") >= 79
+    assert len(asked) == 114 and plan.count("runtime=120, mem_mb=4000") >= 114
 
 
 def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
@@ -114,10 +154,11 @@ def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
     estimate = {"kind": "exact", "num_images": 100, "log_likelihood": -500.0, "standard_error": 5.0}
     record = {
         "name": name, "dataset": "mnist", "symbols": {"codes": None, "permuted": "inputs and targets"}, "seed": 2,
-        "options": {"likelihood": "LogisticMixture(10)", "embedding": 16}, "num_parameters": 7, "hardware": "a laptop",
+        "options": {"likelihood": "LogisticMixture(10)", "embedding": 16, "spread": False}, "num_parameters": 7,
+        "settings": {"learning_rate": 0.1}, "hardware": "a laptop",
         "sampling_seconds_per_image": 0.5, "steps": 40, "training_minutes": 0.5,
         "history": [{"step": 20, "seconds": 10.0, "validation_bits": 2.0}],
-        "results": [{"split": "test", "bits_per_dim": 1.0, **estimate}],
+        "results": [{"split": "test", "bits_per_dim": 1.0, **estimate, "bits_of": {"black": 0.1, "white": 3.0}}],
     }  # fmt: skip
     path = runs.get(name).folder("reference", 2) / f"{name}.json"
     path.parent.mkdir(parents=True)
@@ -129,4 +170,5 @@ def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
     assert one["run"] == two["run"] == name and one["seed"] == "2" and one["permuted"] == "inputs and targets"
     assert (one["split"], one["step"], one["seconds"], one["bits"]) == ("validation", "20", "10.0", "2.0")
     assert (two["split"], two["step"], two["seconds"], two["bits"]) == ("final test", "40", "30.0", "1.0")
+    assert (two["black"], two["between"], two["white"], one["black"]) == ("0.1", "", "3.0", "")
     assert two["standard_error"] == "0.01" and one["standard_error"] == ""

@@ -1,4 +1,4 @@
-"""An order of symbols found in images of them alone: which symbols are neighbours of which?
+"""Orders of symbols found in images of them alone: which occur, and which are neighbours of which?
 
 Seriation by the Fiedler vector: Atkins, Boman and Hendrickson, "A spectral algorithm for seriation and the consecutive
 ones problem", SIAM Journal on Computing 1998.
@@ -21,6 +21,12 @@ def cooccurrence(symbols: Tensor, num_levels: int = 256) -> Tensor:
         counts += (one * num_levels + other).flatten().bincount(minlength=num_levels**2)
     counts = counts.view(num_levels, num_levels)
     return counts + counts.T
+
+
+def used_first(symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:
+    """The mapping that packs the symbols that occur into the first places, and leaves their order as it is."""
+    occurs = symbols.flatten().int().bincount(minlength=num_levels) > 0
+    return IntensityPermutation.of_table((~occurs).int().argsort(stable=True).argsort())
 
 
 def order_by_neighbours(symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:

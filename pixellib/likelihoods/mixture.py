@@ -3,6 +3,7 @@
 Salimans, Karpathy, Chen and Kingma, "PixelCNN++", ICLR 2017, sections 2.1 and 2.2.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,6 +52,14 @@ class LogisticMixture:
         blocks = [[c, c, (1, 2, 2)[c]][: self._parts(channels)] for c in range(channels)]
         groups = [0] + [group for block in blocks for group in block]
         return torch.tensor(groups).repeat_interleave(self.num_components)
+
+    def spread_params(self, channels: int) -> Tensor:
+        """Components side by side: equal weights, each with its share of the range. Float (P,), for every pixel."""
+        K = self.num_components
+        parts = {"logits": torch.zeros(K), "means": (2 * torch.arange(K) + 1) / K - 1}
+        parts |= {"log_scales": torch.full((K,), -math.log(2 * K)), "coefficients": torch.zeros(K)}
+        of_channel = [parts["means"], parts["log_scales"], parts["coefficients"]][: self._parts(channels)]
+        return torch.cat([parts["logits"], *of_channel * channels])
 
     def __call__(self, params: Tensor) -> LogisticMixtureImages:
         """ValueError for another number of parameters than K fits, FloatingPointError if one is not finite."""

@@ -56,6 +56,9 @@ class Permuted:
     def param_groups(self, channels: int) -> torch.LongTensor:
         return self.likelihood.param_groups(channels)
 
+    def spread_params(self, channels: int) -> Tensor:
+        return self.likelihood.spread_params(channels)
+
     def __call__(self, params: Tensor) -> "PermutedImages":
         return PermutedImages(self.likelihood(params), self.permutation)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from pixellib import sampling
 from pixellib.likelihoods import Likelihood
@@ -25,6 +26,8 @@ class AutoregressiveModel(ImageModel):
     channels: C. size: (H, W) that `sample` draws unless told. num_classes: if the model is conditioned on a class,
     condition is int64 (B,); condition_channels: if on a map, condition is float (B, D, H, W). embedding: how many
     learned numbers stand for each level at the network's input; without it the level itself does, scaled to [-1, 1].
+    spread: whether `initialise` lays the components of a mixture side by side over the range, where otherwise all begin
+    together, as broad as the range. TypeError for a likelihood that is no mixture.
     """
 
     def __init__(
@@ -36,8 +39,11 @@ class AutoregressiveModel(ImageModel):
         num_classes: int | None = None,
         condition_channels: int | None = None,
         embedding: int | None = None,
+        spread: bool = False,
     ):
         super().__init__()
+        if spread and not hasattr(likelihood, "spread_params"):
+            raise TypeError(f"spread is for mixtures, got {likelihood}")
         if num_classes is not None and condition_channels is not None:
             raise ValueError("a model is conditioned on a class or on a map, not on both")
         num_levels = getattr(likelihood, "num_levels", 256)
@@ -46,7 +52,7 @@ class AutoregressiveModel(ImageModel):
                 f"expected images of 1 or more channels and 256 or fewer levels, got {channels}, {likelihood}"
             )
         self.channels, self.size, self.likelihood = channels, tuple(size), likelihood
-        self.num_classes, self.condition_channels = num_classes, condition_channels
+        self.num_classes, self.condition_channels, self.spread = num_classes, condition_channels, spread
         self.num_inputs = channels * (embedding or 1)
         self.embedding = nn.Embedding(num_levels, embedding) if embedding else None
         self.ordered = channels > 1 and not likelihood.joint
@@ -96,6 +102,20 @@ class AutoregressiveModel(ImageModel):
     def log_prob(self, x: Tensor, condition=None) -> Tensor:
         """log p(x | condition), float (B,), in nats; exact where the likelihood is a mass."""
         return self.likelihood(self.params(x, condition)).log_prob(x)
+
+    @torch.no_grad()
+    def initialise(self, images: Tensor) -> None:
+        """Components of a mixture are laid side by side where `spread` asks for it; images are not looked at."""
+        if self.spread:
+            layer = self.output_layer
+            weight = layer.parametrizations.weight.original0 if parametrize.is_parametrized(layer) else layer.weight
+            weight.mul_(0.1)
+            layer.bias.copy_(self.likelihood.spread_params(self.channels))
+
+    @property
+    def output_layer(self) -> CausalConv2d:
+        """The layer that gives the likelihood's parameters."""
+        return self.last.last
 
     def sample(
         self,

@@ -19,8 +19,8 @@ class GatedPixelCNN(AutoregressiveModel):
     The vertical stack sees all rows above a pixel, kernel // 2 more with each layer; the horizontal one the pixels to
     the left, and at each layer what the vertical one found. dilations: of each layer, 1 unless given.
 
-    channels, size, likelihood, num_classes, condition_channels, embedding: see AutoregressiveModel. ValueError for an
-    even kernel, or a width that ordered channels do not divide.
+    channels, size, likelihood, num_classes, condition_channels, embedding, spread: see AutoregressiveModel. ValueError
+    for an even kernel, or a width that ordered channels do not divide.
     """
 
     def __init__(
@@ -35,11 +35,12 @@ class GatedPixelCNN(AutoregressiveModel):
         num_classes: int | None = None,
         condition_channels: int | None = None,
         embedding: int | None = None,
+        spread: bool = False,
     ):
         likelihood = likelihood or Categorical()
         super().__init__(
             channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels,
-            embedding=embedding,
+            embedding=embedding, spread=spread,
         )  # fmt: skip
         reach = check_sizes(kernel, num_layers=num_layers, width=width)
         dilations = (1,) * num_layers if dilations is None else tuple(dilations)

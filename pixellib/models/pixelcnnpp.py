@@ -27,7 +27,7 @@ class PixelCNNpp(AutoregressiveModel):
 
     Every layer has an upper stream, of the rows above, and an upper-left one, which also sees the pixels to the left.
     Sizes must be divisible by 4. likelihood: LogisticMixture(10) unless given. shortcuts, weight_norm: may be left out
-    to see what they are worth. channels, size, num_classes, embedding: see AutoregressiveModel.
+    to see what they are worth. channels, size, num_classes, embedding, spread: see AutoregressiveModel.
 
     ValueError for fewer than 1 layer or filter, and for num_filters that ordered channels do not divide.
     """
@@ -44,9 +44,10 @@ class PixelCNNpp(AutoregressiveModel):
         dropout: float = 0.5,
         shortcuts: bool = True,
         weight_norm: bool = True,
+        spread: bool = False,
     ):
         likelihood = likelihood or LogisticMixture(10)
-        super().__init__(channels, size, likelihood, num_classes=num_classes, embedding=embedding)
+        super().__init__(channels, size, likelihood, num_classes=num_classes, embedding=embedding, spread=spread)
         if min(num_filters, num_resnets) < 1:
             raise ValueError(f"num_filters and num_resnets must be at least 1, got {num_filters}, {num_resnets}")
         self.check_size(size)
@@ -126,6 +127,11 @@ class PixelCNNpp(AutoregressiveModel):
         finally:
             for hook in hooks:
                 hook.remove()
+        super().initialise(images)
+
+    @property
+    def output_layer(self) -> CausalConv2d:
+        return self.last
 
     def _any_condition(self, num_images: int) -> Tensor | None:
         return None if self.num_classes is None else torch.arange(num_images) % self.num_classes
