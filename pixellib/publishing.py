@@ -93,7 +93,8 @@ def publish(jobs: int | None = None) -> list[str]:
 def ship_runs() -> None:
     """Copy checkpoints and records of finished, evaluated reference runs, and the benchmark's, to where they belong.
 
-    The records of notebook 10, which are many, become one long table.
+    The records of notebook 10, which are many, become one long table; trainings that it has and this machine has not
+    stay in it.
     """
     if (ROOT / BENCHMARK).exists():
         notebooks.replace(places.RESULTS / "bench.json", (ROOT / BENCHMARK).read_bytes())
@@ -102,7 +103,8 @@ def ship_runs() -> None:
     for name, seed in trained:
         _ship(name, seed)
     if sweep := [trained[training] for training in runs.sweep() if training in trained]:
-        notebooks.replace(runs.sweep_path(), sweep_table(sweep).encode())
+        shipped = runs.sweep_path().read_text(encoding="utf-8") if runs.sweep_path().exists() else ""
+        notebooks.replace(runs.sweep_path(), sweep_table(sweep, shipped).encode())
 
 
 def _ship(name: str, seed: int) -> None:
@@ -121,9 +123,13 @@ def _trained(name: str, seed: int) -> dict | None:
     return record if record.get("results") else None
 
 
-def sweep_table(records: list[dict]) -> str:
-    """Records of notebook 10 as one long table in CSV."""
-    rows = [row for record in records for row in sweep_rows(record)]
+def sweep_table(records: list[dict], shipped: str = "") -> str:
+    """Records of notebook 10 as one long table in CSV. shipped: such a table, whose other trainings are kept."""
+    trainings: dict[tuple[str, int], list[dict]] = {}
+    for row in csv.DictReader(io.StringIO(shipped)):
+        trainings.setdefault((row["run"], int(row["seed"])), []).append(row)
+    trainings |= {(record["name"], record["seed"]): sweep_rows(record) for record in records}
+    rows = [row for training in runs.sweep() for row in trainings.get(training, [])]
     text = io.StringIO()
     table = csv.DictWriter(text, rows[0], lineterminator="\n")
     table.writeheader()

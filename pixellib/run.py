@@ -238,13 +238,15 @@ class Run:
         if split == "train" and self.binarised:
             images = binarise(images, torch.Generator().manual_seed(0))
         labels = None if labels is None else labels[: len(images)]
-        measure = partial(evaluate, model, images, labels=labels, device=device, progress=progress)
+        measure = partial(
+            evaluate, model, images, labels=labels, device=device, precision=plan.settings.precision, progress=progress
+        )
         rows = [measure().as_record(split)]
         if split == "test" and plan.num_samples:
             started = time.monotonic()
             rows.append(measure(num_samples=plan.num_samples).as_record(split))
             rows[-1]["seconds"] = round(time.monotonic() - started, 1)
-        if self.symbols and not self.codes:
+        if split == "test" and self.symbols and not self.codes:
             rows[0]["bits_of"] = self._bits_of(model, split, profile, images[:1000])
         return rows
 

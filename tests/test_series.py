@@ -57,7 +57,11 @@ def test_the_committed_outputs_are_of_the_reference_profile_and_say_what_each_im
 def test_links_between_notebooks_and_files_lead_somewhere(name):
     notebook = notebooks.read(notebooks.source(name))
     here = notebooks.source(name).parent
-    planned = {"05_dequantized_flows.ipynb", "07_gated_pixelcnn.ipynb"}  # announced, not yet part of the series
+    planned = {
+        "05_dequantized_flows.ipynb",
+        "08_pixelvae.ipynb",
+        "09_pixelcnn_pp.ipynb",
+    }  # announced, not yet part of the series
     text = re.sub(r"`[^`]*`", "", "\n".join(_markdown(notebook)))  # code is no link
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert link in planned or (here / link).exists(), link

@@ -172,3 +172,13 @@ def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
     assert (two["split"], two["step"], two["seconds"], two["bits"]) == ("final test", "40", "30.0", "1.0")
     assert (two["black"], two["between"], two["white"], one["black"]) == ("0.1", "", "3.0", "")
     assert two["standard_error"] == "0.01" and one["standard_error"] == ""
+
+    # another machine trains another seed: what it does not have stays
+    shipped = (tmp_path / "results" / "permuted.csv").read_text()
+    path.unlink()
+    other = runs.get(name).folder("reference", 0) / f"{name}.json"
+    other.parent.mkdir(parents=True)
+    other.write_text(json.dumps(record | {"seed": 0}))
+    publishing.ship_runs()
+    lines = (tmp_path / "results" / "permuted.csv").read_text().splitlines()
+    assert [lines[0], *lines[3:]] == shipped.splitlines() and len(lines) == 5
