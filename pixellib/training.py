@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from pixellib import checkpoints, devices
 from pixellib.evaluation import bits_per_dim, evaluate
 from pixellib.models.interface import ImageModel
+from pixellib.muon import Muon
 
 
 class NonFiniteLoss(RuntimeError):
@@ -29,17 +30,19 @@ class NonFiniteLoss(RuntimeError):
 class Settings:
     """How to train: steps, never wall-clock, so that a run repeats.
 
-    steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam, after
-    `warmup_steps` of linear rise; then `schedule`: "constant", "cosine" (to zero at the last step) or "exponential"
-    (times `decay` per step). betas, eps: of Adam. average: decay per step of the exponential moving average of the
-    weights, in step t at most (1 + t) / (10 + t), so that the first ones are soon forgotten; or None. clip: largest
-    gradient norm, or None. accumulate: parts a batch is split into. precision: "auto", "bf16" or "fp32".
-    validate_every: steps between validations; 0: only at the end.
+    steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam. muon: learning rate
+    of Muon, which then moves the model's `kernels` in place of Adam; or None. Both follow `warmup_steps` of linear
+    rise, then `schedule`: "constant", "cosine" (to zero at the last step) or "exponential" (times `decay` per step).
+    betas, eps: of Adam. average: decay per step of the exponential moving average of the weights, in step t at most
+    (1 + t) / (10 + t), so that the first ones are soon forgotten; or None. clip: largest gradient norm, or None.
+    accumulate: parts a batch is split into. precision: "auto", "bf16" or "fp32". validate_every: steps between
+    validations; 0: only at the end.
     """
 
     steps: int
     batch_size: int
     learning_rate: float = 1e-3
+    muon: float | None = None
     schedule: str = "constant"
     decay: float = 1.0
     warmup_steps: int = 0
@@ -57,15 +60,15 @@ class Settings:
         if min(self.steps, self.batch_size, self.accumulate) < 1:
             raise ValueError("steps, batch_size and accumulate must be at least 1")
 
-    def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+    def share_at(self, step: int) -> float:
+        """What share of its learning rate an optimiser has in a step, counted from 0."""
         rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
         factor = {
             "constant": 1.0,
             "cosine": 0.5 * (1 + math.cos(math.pi * step / self.steps)),
             "exponential": self.decay**step,
         }
-        return self.learning_rate * rise * factor[self.schedule]
+        return rise * factor[self.schedule]
 
 
 @dataclass
@@ -136,13 +139,12 @@ def fit(
             model.initialise(images)
         model.to(device).train()
         average = AveragedModel(model, multi_avg_fn=_moving_average(settings.average)) if settings.average else None
-        optimiser = torch.optim.Adam(
-            model.parameters(), lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True
-        )
+        optimisers = _optimisers(model, settings)
         start, history, seconds_before, total, num_totalled = 0, [], 0.0, 0.0, 0
         if state:
             checkpoints.restore(model, state["model"], resume_path)
-            optimiser.load_state_dict(state["optimiser"])
+            for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(kept)
             if average:
                 average.load_state_dict(state["average"])
             start, history, seconds_before = state["step"], state["history"], state["seconds"]
@@ -179,7 +181,7 @@ def fit(
                     "identity": identity,
                     "step": step,
                     "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
+                    "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                     "average": average.state_dict() if average else None,
                     "history": history,
                     "since_validation": [total, num_totalled],
@@ -193,8 +195,9 @@ def fit(
             strict=False,
         ):
             _seed_step(seed, step, world, rank, device)
-            for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate_at(step)
+            for optimiser in optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = optimiser.defaults["lr"] * settings.share_at(step)
             parts = batch[rank::world].chunk(settings.accumulate)
             loss = torch.zeros((), device=device)
             for i, part in enumerate(parts):
@@ -214,8 +217,9 @@ def fit(
                 loss += part_loss.detach()
             if settings.clip is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimiser.step()
-            optimiser.zero_grad()
+            for optimiser in optimisers:
+                optimiser.step()
+            model.zero_grad()
             if average:
                 average.update_parameters(model)
             losses.append(loss)
@@ -279,6 +283,13 @@ class _Objective(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         return self.model.loss(x, condition)
+
+
+def _optimisers(model: ImageModel, settings: Settings) -> list[torch.optim.Optimizer]:
+    kernels = model.kernels() if settings.muon else []
+    others = [p for p in model.parameters() if not any(p is kernel for kernel in kernels)]
+    adam = torch.optim.Adam(others, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
+    return [adam, Muon(kernels, lr=settings.muon)] if kernels else [adam]
 
 
 def _moving_average(decay: float) -> Callable:

@@ -112,7 +112,7 @@ def test_every_step_has_the_learning_rate_of_the_schedule(settings, rates):
     path.append(quiet(model, BLANK, settings).model.weight.item())
     moves = [before - after for before, after in itertools.pairwise(path)]
     assert moves == pytest.approx([0.1 * rate for rate in rates], abs=1e-12)
-    assert [settings.learning_rate_at(step) for step in range(5)] == pytest.approx(moves)
+    assert [0.1 * settings.share_at(step) for step in range(5)] == pytest.approx(moves)
 
 
 def test_averaging_is_an_exponential_moving_average_that_soon_forgets_the_first_steps():

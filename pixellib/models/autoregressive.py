@@ -112,6 +112,10 @@ class AutoregressiveModel(ImageModel):
             weight.mul_(0.1)
             layer.bias.copy_(self.likelihood.spread_params(self.channels))
 
+    def kernels(self) -> list[nn.Parameter]:
+        last = {id(p) for p in self.output_layer.parameters()}
+        return [p for p in super().kernels() if id(p) not in last]
+
     @property
     def output_layer(self) -> CausalConv2d:
         """The layer that gives the likelihood's parameters."""

@@ -32,3 +32,7 @@ class ImageModel(nn.Module):
         """Data-dependent initialisation from the training images, uint8 (N, C, H, W); called once before the first
         step.
         """
+
+    def kernels(self) -> list[nn.Parameter]:
+        """The weights of convolutions between features, float (C_out, C_in, kH, kW), which Muon may move."""
+        return [p for p in self.parameters() if p.dim() == 4 and min(p.flatten(1).shape) > 1]  # a gain is no matrix
