@@ -123,6 +123,7 @@ def _pixelcnn(
     dataset: str = "mnist",
     batch_size: int = 16,
     learning_rate: float = 4e-3,
+    muon: float | None = None,
     average: float | None = 0.999,
     warmup_steps: int = 200,
     precision: str = "auto",
@@ -142,7 +143,7 @@ def _pixelcnn(
     """
     channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
-        steps=steps, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=warmup_steps,
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, muon=muon, warmup_steps=warmup_steps,
         schedule="cosine", clip=1.0, average=average, precision=precision,
         validate_every=steps // (4 if trial else 10),
     )  # fmt: skip
@@ -304,6 +305,7 @@ _CODES = (  # head, arm, order
 _ARMS = {"identity": None, "targets": "targets", "both": "inputs and targets"}
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
+_FAST = {"learning_rate": 8e-3, "muon": 0.02}
 _DESIGN = {"num_layers": 7, "width": 48, "kernel": 3, "dilations": [1, 2, 1, 4, 1, 2, 1], "embedding": 16}
 
 _K1 = _iwae(1, steps=160_000, batch_size=128, learning_rate=1.5e-3, anchor=86.76)
@@ -353,6 +355,7 @@ _RUNS = {
         _trial("scalar", "levels as numbers", 640, embedding=None),
         _trial("rate", "twice the learning rate", 640, learning_rate=4e-3),
         _trial("rate4", "four times the learning rate", 640, learning_rate=8e-3),
+        _trial("muon", "four times the learning rate, kernels moved by Muon", 640, **_FAST),
         _trial("average", "weights not averaged", 640, average=None),
         _trial("wide", "64 features", 380, width=64),
         _trial("dilation", "not dilated", 640, dilations=None),
@@ -360,7 +363,8 @@ _RUNS = {
             "gated-mnist",
             "Gated PixelCNN, our design",
             GatedPixelCNN,
-            6_000,
+            4_000,
+            **_FAST,
             anchor=(0.808, _UVA),
             **(_DESIGN | {"width": 64}),
         ),
@@ -377,6 +381,7 @@ _RUNS = {
             "Gated PixelCNN, Bernoulli",
             GatedPixelCNN,
             4_000,
+            **_FAST,
             binarised=True,
             likelihood=Bernoulli(),
             anchor=(81.30, _OORD.format("one fixed binarisation")),
@@ -387,6 +392,8 @@ _RUNS = {
             "Gated PixelCNN, 12 layers of 30",
             GatedPixelCNN,
             1_200,
+            **_FAST,
+            embedding=16,
             dataset="cifar10",
             num_layers=12,
             width=30,
@@ -398,6 +405,8 @@ _RUNS = {
             "Gated PixelCNN, given the class",
             GatedPixelCNN,
             2_000,
+            **_FAST,
+            embedding=16,
             dataset="cifar10",
             num_layers=5,
             width=30,

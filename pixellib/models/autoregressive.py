@@ -153,7 +153,8 @@ class AutoregressiveModel(ImageModel):
         numbers for each level.
         """
         if self.embedding is not None:
-            return self.embedding(x.long()).permute(0, 1, 4, 2, 3).flatten(1, 2)
+            vectors = self.embedding(x.long()).permute(0, 1, 4, 2, 3).flatten(1, 2)
+            return vectors.contiguous()  # or every layer would carry on in the layout that this one happens to have
         return scale_levels(x.to(next(self.parameters()).dtype), getattr(self.likelihood, "num_levels", 256))
 
     def check_condition(self, condition, num_images: int, size: Sequence[int]) -> Tensor | None:
