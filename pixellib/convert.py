@@ -1,5 +1,6 @@
 """Published weights -> our models."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -21,14 +22,15 @@ def openai_pixelcnnpp(arrays: Mapping[str, np.ndarray]) -> PixelCNNpp:
     the arrays. ValueError naming what is missing, superfluous or of another shape.
     """
     values = {name: arrays[name + AVERAGE if name + AVERAGE in arrays else name] for name in _plain_names(arrays)}
-    num_resnets, rest = divmod(sum(name.endswith("/V") for name in values) - 24, 33)
+    layers = {name.rpartition("/")[0] for name in values if re.fullmatch(r"model/\w+_\d+/\w", name)}
+    num_resnets, rest = divmod(len(layers) - 24, 33)
     first, head = (
         np.shape(values.get(f"model/{name}", ())) for name in ("conv2d_0/V", f"dense_{9 * num_resnets + 4}/b")
     )
     if rest or num_resnets < 1 or len(first) != 4 or len(head) != 1:
         raise ValueError(
             "expected the variables of 33 n + 24 layers, from model/conv2d_0 to model/dense_(9 n + 4); "
-            f"got {len(values)} variables{_some(set(values))}"
+            f"got {len(values)} variables of {len(layers)} layers{_some(set(values))}"
         )
     channels = first[2] - 1
     num_components, rest = divmod(head[0], 3 if channels == 1 else 10)
