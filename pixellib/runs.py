@@ -381,7 +381,6 @@ _RUNS = {
             "Gated PixelCNN, Bernoulli",
             GatedPixelCNN,
             4_000,
-            **_FAST,
             binarised=True,
             likelihood=Bernoulli(),
             anchor=(81.30, _OORD.format("one fixed binarisation")),
