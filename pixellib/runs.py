@@ -192,7 +192,7 @@ def _pixelcnnpp(name: str, title: str, steps: int, **changes) -> Run:
         steps=400_000, batch_size=128, learning_rate=1e-3, schedule="exponential", decay=0.999995, betas=(0.95, 0.9995),
         average=0.9995, validate_every=2_000,
     )  # fmt: skip
-    options = {"num_filters": 32, "num_resnets": 1, "embedding": 16, "dropout": 0.0, **changes}
+    options = {"num_filters": 32, "num_resnets": 1, "embedding": 16, "dropout": 0.0, **_FAST, **changes}
     return _pixelcnn(
         name,
         title,
@@ -244,7 +244,7 @@ def _permuted(
     likelihood: Likelihood | None = None,
     embedding: int | None = 16,
     steps: int = 1_000,
-    learning_rate: float = 4e-3,
+    rate: float = 1.0,
     spread: bool | None = None,
     trial: bool = False,
     seeds: int = 1,
@@ -252,8 +252,9 @@ def _permuted(
 ) -> Run:
     """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done.
 
-    Heads called truncate are made for symbols: components begin side by side and can be as narrow as a symbol. trial:
-    a training that only served to choose settings and leaves the test set alone.
+    Heads called truncate are made for symbols: components begin side by side and can be as narrow as a symbol. rate:
+    by what both learning rates are multiplied. trial: a training that only served to choose settings and leaves the
+    test set alone.
     """
     dataset = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}[of]
     codes = _VQVAE[dataset] if of.startswith("codes") else None
@@ -264,8 +265,8 @@ def _permuted(
         {"num_layers": 4, "width": 32, "kernel": 3} if codes else {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
     )
     settings = Settings(
-        steps=steps, batch_size=64 if codes else 16, learning_rate=learning_rate, warmup_steps=50, schedule="cosine",
-        clip=1.0, average=0.998, precision="fp32", validate_every=steps // 10,
+        steps=steps, batch_size=64 if codes else 16, warmup_steps=50, schedule="cosine", clip=1.0, average=0.998,
+        precision="fp32", validate_every=steps // 10, **{key: rate * value for key, value in _FAST.items()},
     )  # fmt: skip
     quick = replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15)
     return Run(
@@ -472,14 +473,14 @@ _RUNS = {
             _permuted(
                 "grey",
                 head,
-                f"both-rate{rate}",
-                f"{head}, both, learning rate 0.00{rate}",
+                f"both-{name}-rate",
+                f"{head}, both, {name} the learning rates",
                 permuted=_ARMS["both"],
-                learning_rate=rate / 1000,
+                rate=rate,
                 trial=True,
             )
             for head in ("softmax", "truncate")
-            for rate in (2, 8)
+            for name, rate in (("half", 0.5), ("twice", 2.0))
         ),
         *(
             _permuted(
