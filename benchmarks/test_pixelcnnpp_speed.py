@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from conftest import seconds
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.flop_counter import FlopCounterMode
 
 from pixellib import devices
 from pixellib.likelihoods import LogisticMixture, published_log_prob_per_pixel
@@ -125,6 +126,13 @@ def models():
     return ours, plain
 
 
+def flops_of_an_image(model):
+    """Of one forward pass."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(photographs(1))
+    return counter.get_total_flops()
+
+
 def step(model, x):
     with devices.autocast(DEVICE):
         model.loss(x).backward()
@@ -143,7 +151,7 @@ def test_training(compare, models):
         peak = alone.apply(memory_of_a_step)
     row = compare(
         "PixelCNN++, full size, batch 16: loss, gradient", lambda: step(ours, x), lambda: plain.loss(x).backward(),
-        ask=">= 2.5x, 6 GB", rounds=3, warm_up=1,
+        flops=3 * 16 * flops_of_an_image(plain), ask=">= 2.5x, 6 GB", rounds=3, warm_up=1,
     )  # fmt: skip
     row["note"] = f"{16 / row['seconds']:.2f} images/s against {16 / row['reference_seconds']:.2f}; peak {peak:.1f} GB"
 
@@ -158,7 +166,7 @@ def test_sampling(compare, models):
 
     row = compare(
         "PixelCNN++, full size: sampling 256 images, 32 x 32", lambda: ours.sample(256), forward,
-        reference_times=16 * 1024, ask="<= 50 s", rounds=1, warm_up=1,
+        reference_times=16 * 1024, flops=256 * flops_of_an_image(plain), ask="<= 50 s", rounds=1, warm_up=1,
     )  # fmt: skip
     with torch.inference_mode(), devices.autocast(DEVICE):
         one_pass = 16 * statistics.median(seconds(lambda: ours.params(x)) for _ in range(3))

@@ -159,15 +159,15 @@ def speed_markdown(benchmark: Mapping) -> str:
     """The record that `make bench` writes, as a Markdown table."""
     speeds = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in benchmark["matmul_gflops"].items())
     lines = [
-        f"{benchmark['hardware']}, torch {benchmark['torch']}; products of 2048 x 2048 matrices run at {speeds}.\n",
-        "| work | ours | plain reference | ratio | share of matmul speed | ask |",
-        "|---|---:|---:|---:|---:|---|",
+        f"{benchmark['hardware']}; products of 2048 x 2048 matrices run at {speeds}.\n",
+        "| work | ours | plain reference | ratio | share of matmul speed | ask | torch |",
+        "|---|---:|---:|---:|---:|---|---|",
     ]
     for row in benchmark["rows"]:
         share = f"{row['share_of_matmul']:.0%}" if "share_of_matmul" in row else "–"
         lines.append(
             f"| {row['name']} | {row['seconds']:.3g} s | {row['reference_seconds']:.3g} s | {row['ratio']:.1f} "
-            f"| {share} | {row['ask'] or '–'} |"
+            f"| {share} | {row['ask'] or '–'} | {row['torch']} |"
         )
     return "\n".join(lines)
 

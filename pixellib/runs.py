@@ -193,13 +193,14 @@ def _pixelcnnpp(name: str, title: str, steps: int, **changes) -> Run:
         average=0.9995, validate_every=2_000,
     )  # fmt: skip
     options = {"num_filters": 32, "num_resnets": 1, "embedding": 16, "dropout": 0.0, **_FAST, **changes}
+    options.setdefault("spread", "likelihood" not in options)  # a softmax has nothing to lay side by side
     return _pixelcnn(
         name,
         title,
         PixelCNNpp,
         steps,
         small={"num_filters": 18, "num_resnets": 1},
-        paper=Plan(published, options={"num_filters": 160, "num_resnets": 5, "embedding": None, "dropout": 0.5}),
+        paper=Plan(published, options=_RELEASED),
         **options,
     )
 
@@ -207,6 +208,7 @@ def _pixelcnnpp(name: str, title: str, steps: int, **changes) -> Run:
 def _ablation(name: str, title: str, **changes) -> Run:
     """A short training of a smaller PixelCNN++, the trunk of notebook 10, with one of its parts taken away."""
     smaller = {"num_filters": 16, "warmup_steps": 50, "average": 0.998, "precision": "fp32", **changes}
+    title = f"PixelCNN++, 16 filters: {title}"
     return _pixelcnnpp(f"pixelcnnpp-without-{name}", title, 1_000, ablation=True, **smaller)
 
 
@@ -245,22 +247,22 @@ def _permuted(
     embedding: int | None = 16,
     steps: int = 1_000,
     rate: float = 1.0,
-    spread: bool | None = None,
+    spread: bool = True,
     trial: bool = False,
     seeds: int = 1,
     **symbols,
 ) -> Run:
     """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done.
 
-    Heads called truncate are made for symbols: components begin side by side and can be as narrow as a symbol. rate:
-    by what both learning rates are multiplied. trial: a training that only served to choose settings and leaves the
-    test set alone.
+    Heads called truncate are made for symbols: components can be as narrow as one. spread: whether those of a mixture
+    begin side by side. rate: by what both learning rates are multiplied. trial: a training that only served to choose
+    settings and leaves the test set alone.
     """
     dataset = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}[of]
     codes = _VQVAE[dataset] if of.startswith("codes") else None
     side = (28 if dataset == "mnist" else 32) // (4 if codes else 1)
     options = {"channels": 1, "size": [side, side], "likelihood": likelihood or _HEADS[head], "embedding": embedding}
-    options["spread"] = head == "truncate" if spread is None else spread
+    options["spread"] = spread and head != "softmax"
     trunk = (
         {"num_layers": 4, "width": 32, "kernel": 3} if codes else {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
     )
@@ -307,6 +309,7 @@ _ARMS = {"identity": None, "targets": "targets", "both": "inputs and targets"}
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
 _FAST = {"learning_rate": 8e-3, "muon": 0.02}
+_RELEASED = {"num_filters": 160, "num_resnets": 5, "embedding": None, "dropout": 0.5, "spread": False}
 _DESIGN = {"num_layers": 7, "width": 48, "kernel": 3, "dilations": [1, 2, 1, 4, 1, 2, 1], "embedding": 16}
 
 _K1 = _iwae(1, steps=160_000, batch_size=128, learning_rate=1.5e-3, anchor=86.76)
@@ -416,14 +419,15 @@ _RUNS = {
         _pixelcnnpp("pixelcnnpp-mnist", "PixelCNN++, mixture of logistics", 4_000),
         _pixelcnnpp("pixelcnnpp-mnist-softmax", "PixelCNN++, softmax", 4_000, likelihood=Categorical()),
         _ablation("nothing", "whole"),
-        _ablation("mixture", "a softmax instead of the mixture", likelihood=Categorical()),
-        _ablation("shortcuts", "without shortcuts", shortcuts=False),
+        _ablation("mixture", "softmax", likelihood=Categorical()),
+        _ablation("shortcuts", "no shortcuts", shortcuts=False),
         _ablation("average", "weights not averaged", average=None),
-        _ablation("initialisation", "not initialised from data", initialise=False),
+        _ablation("initialisation", "not initialised", initialise=False, spread=False),
+        _ablation("spread", "components begin together", spread=False),
         _pixelcnnpp(
             "pixelcnnpp-cifar10",
             "PixelCNN++, mixture of logistics",
-            6_000,
+            5_000,
             dataset="cifar10",
             anchor=(2.92, "Salimans et al. 2017"),
         ),
