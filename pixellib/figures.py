@@ -157,14 +157,14 @@ def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[st
 
 def speed_markdown(benchmark: Mapping) -> str:
     """The record that `make bench` writes, as a Markdown table."""
-    speeds = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in benchmark["matmul_gflops"].items())
     lines = [
-        f"{benchmark['hardware']}; products of 2048 x 2048 matrices run at {speeds}.\n",
+        f"{benchmark['hardware']}; in brackets, what it reached in products of 2048 x 2048 matrices, then.\n",
         "| work | ours | plain reference | ratio | share of matmul speed | ask | torch |",
         "|---|---:|---:|---:|---:|---|---|",
     ]
     for row in benchmark["rows"]:
-        share = f"{row['share_of_matmul']:.0%}" if "share_of_matmul" in row else "–"
+        speed = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in row["matmul_gflops"].items())
+        share = f"{row['share_of_matmul']:.0%} ({speed})" if "share_of_matmul" in row else "–"
         lines.append(
             f"| {row['name']} | {row['seconds']:.3g} s | {row['reference_seconds']:.3g} s | {row['ratio']:.1f} "
             f"| {share} | {row['ask'] or '–'} | {row['torch']} |"
