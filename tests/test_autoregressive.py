@@ -153,9 +153,11 @@ def test_cached_parameters_agree_with_a_forward_pass_in_float32():
 def test_in_bfloat16_cached_parameters_are_those_of_a_forward_pass_in_bfloat16():
     model = build(GatedPixelCNN, 3).float()
     x = torch.randint(8, (2, 3, 5, 4), generator=seeded(), dtype=torch.uint8)
+    exact = model.params(x)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         whole = model.params(x)
-        assert whole.dtype == torch.bfloat16
+        assert (whole - exact).abs().max() > 1e-4  # it was computed in bfloat16,
+        assert not torch.equal(whole, whole.bfloat16().float())  # but not rounded to it in the end
         for (row, column, channel), params in cached_params(model, x, None, 0):
             expected = whole[:, 8 * channel : 8 * channel + 8, row, column]
             torch.testing.assert_close(params[..., 0, 0], expected, atol=0.03, rtol=0.03)

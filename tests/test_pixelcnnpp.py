@@ -188,3 +188,17 @@ def test_networks_and_sizes_that_do_not_work_are_refused():
         model.log_prob(torch.zeros(1, 3, 8, 6, dtype=torch.uint8))
     with pytest.raises(ValueError, match="divisible by 4"):
         model.sample(1, size=(6, 8))
+
+
+def test_a_trunk_in_bfloat16_hardly_moves_parameters_and_draws():
+    """What comes near the levels stays in float32: first layers, residual sums and the last layer."""
+    model = PixelCNNpp(3, 12, 1, LogisticMixture(2), size=(8, 8)).eval()
+    x = torch.randint(256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    model.initialise(x)
+    with torch.inference_mode():
+        exact = model.params(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model.params(x)
+            assert rounded.dtype == torch.float32 and not torch.equal(rounded, rounded.bfloat16().float())
+        assert 1e-5 < (rounded - exact).abs().mean() < 1e-2  # of features whose standard deviation is 1
+    assert model.sample(2, precision="bf16").shape == (2, 3, 8, 8)

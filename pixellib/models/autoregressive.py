@@ -11,7 +11,7 @@ from pixellib import sampling
 from pixellib.likelihoods import Likelihood
 from pixellib.likelihoods.interface import scale_levels
 from pixellib.models.interface import ImageModel
-from pixellib.models.layers import CausalConv2d, Step, groups_of, here, index_groups
+from pixellib.models.layers import CausalConv2d, Step, groups_of, here, in_float32, index_groups
 
 
 class AutoregressiveModel(ImageModel):
@@ -231,7 +231,7 @@ class LastLayers(nn.Module):
         self.last = CausalConv2d(width, num_params, in_groups=features, out_groups=model.parameter_groups())
 
     def forward(self, h: Tensor, step: Step | None = None) -> Tensor:
-        return self.last(F.relu(self.hidden(F.relu(h), step)), step)
+        return in_float32(self.last, F.relu(self.hidden(F.relu(h), step)), step)
 
 
 class Conditioning(nn.Module):

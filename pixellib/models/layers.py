@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixellib.likelihoods.interface import lift
+
 
 @dataclass
 class Step:
@@ -255,6 +257,14 @@ def groups_of(num_features: int, num_groups: int) -> Tensor | None:
     if num_features % num_groups:
         raise ValueError(f"{num_features} features do not divide into {num_groups} ordered channels")
     return torch.arange(num_groups).repeat_interleave(num_features // num_groups)
+
+
+def in_float32(layer: CausalConv2d, x: Tensor, step: Step | None) -> Tensor:
+    """The layer's output for x, whatever autocasting is on: a likelihood's parameters must not be rounded to bfloat16,
+    in which neighbours near 1 are half a level of 256 apart.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(lift(x), step)
 
 
 def groups_at(step: Step | None, num_groups: int) -> int:

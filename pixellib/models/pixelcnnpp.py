@@ -15,8 +15,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrizations, parametrize
 
 from pixellib.likelihoods import Likelihood, LogisticMixture
+from pixellib.likelihoods.interface import lift
 from pixellib.models.autoregressive import AutoregressiveModel
-from pixellib.models.layers import CausalConv2d, CausalUpsample2d, Step, groups_at, groups_of, here, index_groups
+from pixellib.models.layers import (
+    CausalConv2d,
+    CausalUpsample2d,
+    Step,
+    groups_at,
+    groups_of,
+    here,
+    in_float32,
+    index_groups,
+)
 
 NUM_LEVELS = 3  # full, half and quarter size
 
@@ -92,10 +102,8 @@ class PixelCNNpp(AutoregressiveModel):
         elif step.row == 0:
             ones.zero_()
         above = torch.cat([above, ones], 1)
-        left = (
-            self.first_above(above, step) * ones
-        )  # the released network shifts after convolving: no bias before row 1
-        return [left, self.body.vertical(self.first_u(above, step) * ones, condition, step)[1]]
+        left, u = (in_float32(layer, above, step) * ones for layer in (self.first_above, self.first_u))
+        return [left, self.body.vertical(u, condition, step)[1]]
 
     def horizontal(
         self, left: Tensor, pixel: Tensor, vertical: list, condition: list[Tensor], step: Step | None = None
@@ -106,10 +114,11 @@ class PixelCNNpp(AutoregressiveModel):
         elif step.column == 0:
             ones.zero_()
         above, seen = vertical
-        ul = here(above, step, self.features) + self.first_left(torch.cat([left, ones], 1), step) * ones
+        left = in_float32(self.first_left, torch.cat([left, ones], 1), step) * ones
+        ul = here(above, step, self.features) + left
         if self.first_pixel is not None:
             ul = ul + self.first_pixel(pixel, step)
-        return self.last(F.elu(self.body.horizontal(ul, seen, condition, step)), step)
+        return in_float32(self.last, F.elu(self.body.horizontal(ul, seen, condition, step)), step)
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
@@ -221,7 +230,8 @@ class Level(nn.Module):
 
 
 class GatedResnet(nn.Module):
-    """x + a sigmoid(b), a and b being halves of two convolutions of x, between which auxiliary features are added.
+    """x + a sigmoid(b), a and b being halves of two convolutions of x, between which auxiliary features are added. The
+    sum is one in float32, whatever autocasting is on.
 
     right: how far the kernels of 2 rows see to the right; 0 or 1. num_auxiliary: how many streams are added.
     """
@@ -250,7 +260,7 @@ class GatedResnet(nn.Module):
         h = self.last(self.dropout(concat_elu(h, num_groups)), step)
         if condition:
             h = h + here(condition[self.index], step, self.twice)
-        return x + F.glu(h.unflatten(1, (num_groups, -1)), 2).flatten(1, 2)
+        return lift(x) + F.glu(h.unflatten(1, (num_groups, -1)), 2).flatten(1, 2)
 
 
 def join(streams: Sequence[Tensor], num_groups: int) -> Tensor:
