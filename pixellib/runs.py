@@ -139,7 +139,7 @@ def _pixelcnn(
     """An autoregressive model. The quick profile trains a small one, with the options `small`, on embedded images.
 
     trial: a short training, looked at on validation images only, for choosing the settings of a long one. ablation: one
-    to be compared with others, with two seeds.
+    to be compared with others, with three seeds.
     """
     channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
@@ -167,7 +167,7 @@ def _pixelcnn(
         unit="nats" if binarised else "bits",
         binarised=binarised,
         initialise=initialise,
-        seeds=2 if ablation else 1,
+        seeds=3 if ablation else 1,
         evaluate_on=("validation",) if trial else ("train", "validation", "test"),
         ships=not trial and not ablation,
         anchor=anchor,

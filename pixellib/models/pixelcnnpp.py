@@ -102,6 +102,7 @@ class PixelCNNpp(AutoregressiveModel):
         elif step.row == 0:
             ones.zero_()
         above = torch.cat([above, ones], 1)
+        # The released network shifts pictures after convolving them: what comes in at the edge is 0, without a bias.
         left, u = (in_float32(layer, above, step) * ones for layer in (self.first_above, self.first_u))
         return [left, self.body.vertical(u, condition, step)[1]]
 
@@ -117,7 +118,7 @@ class PixelCNNpp(AutoregressiveModel):
         left = in_float32(self.first_left, torch.cat([left, ones], 1), step) * ones
         ul = here(above, step, self.features) + left
         if self.first_pixel is not None:
-            ul = ul + self.first_pixel(pixel, step)
+            ul = ul + in_float32(self.first_pixel, pixel, step)
         return in_float32(self.last, F.elu(self.body.horizontal(ul, seen, condition, step)), step)
 
     @torch.no_grad()
