@@ -246,7 +246,7 @@ def _permuted(
     likelihood: Likelihood | None = None,
     embedding: int | None = 16,
     steps: int = 1_000,
-    rate: float = 1.0,
+    rates: dict | None = None,
     spread: bool = True,
     trial: bool = False,
     seeds: int = 1,
@@ -255,7 +255,7 @@ def _permuted(
     """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done.
 
     Heads called truncate are made for symbols: components can be as narrow as one. spread: whether those of a mixture
-    begin side by side. rate: by what both learning rates are multiplied. trial: a training that only served to choose
+    begin side by side. rates: of learning, in place of the usual ones. trial: a training that only served to choose
     settings and leaves the test set alone.
     """
     dataset = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}[of]
@@ -268,7 +268,7 @@ def _permuted(
     )
     settings = Settings(
         steps=steps, batch_size=64 if codes else 16, warmup_steps=50, schedule="cosine", clip=1.0, average=0.998,
-        precision="fp32", validate_every=steps // 10, **{key: rate * value for key, value in _FAST.items()},
+        precision="fp32", validate_every=steps // 10, **(rates or _FAST),
     )  # fmt: skip
     quick = replace(settings, steps=60, batch_size=16, warmup_steps=5, average=0.9, validate_every=15)
     return Run(
@@ -471,20 +471,34 @@ _RUNS = {
             _permuted(
                 "grey", head, f"{arm}-long", f"{head}, {arm}, three times as long", permuted=_ARMS[arm], steps=3_000
             )
-            for head, arm in (("softmax", "both"), ("truncate", "identity"), ("truncate", "both"))
+            for head in ("softmax", "truncate")
+            for arm in ("identity", "both")
         ),
         *(
             _permuted(
                 "grey",
                 head,
-                f"both-{name}-rate",
-                f"{head}, both, {name} the learning rates",
+                f"both-{name}",
+                f"{head}, both, {told}",
                 permuted=_ARMS["both"],
-                rate=rate,
+                rates=rates,
                 trial=True,
             )
             for head in ("softmax", "truncate")
-            for name, rate in (("half", 0.5), ("twice", 2.0))
+            for name, told, rates in (
+                ("half-rate", "half the learning rates", {"learning_rate": 4e-3, "muon": 0.01}),
+                ("fine-rate", "an eighth of Adam's learning rate", {"learning_rate": 1e-3, "muon": 0.02}),
+            )
+        ),
+        _permuted(
+            "grey",
+            "truncate",
+            "both-k85-fine-rate",
+            "truncate, both, 85 components, an eighth of Adam's learning rate",
+            permuted=_ARMS["both"],
+            likelihood=_truncate(85),
+            rates={"learning_rate": 1e-3, "muon": 0.02},
+            trial=True,
         ),
         *(
             _permuted(
