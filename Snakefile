@@ -60,9 +60,9 @@ def trained(run, seed=0):
 
 
 def sweep_records(wildcards):
-    from pixellib import runs
+    from pixellib import sweep
 
-    return [trained(name, seed) for name, seed in runs.sweep()]
+    return [trained(name, seed) for name, seed in sweep.trainings()]
 
 
 rule sweep:

@@ -1,8 +1,6 @@
 """Committed notebooks carry their outputs, and a hash that says which sources these outputs came from."""
 
-import csv
 import hashlib
-import io
 import json
 import re
 import sys
@@ -11,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from pixellib import graph, notebooks, places, runs
+from pixellib import graph, notebooks, places, runs, sweep
 from pixellib.notebooks import INJECTED, ROOT
 
 BENCHMARK = "build/bench/bench.json"  # written by `make bench`
@@ -35,7 +33,7 @@ def digest(notebook: NotebookNode) -> str:
     records = (ROOT / "figures" / "results").glob("*.json")
     runs_of = {file: re.sub(r"-seed\d+$", "", file.stem) for file in records}
     named = [file for file, run in runs_of.items() if re.search(rf"(?<![\w-]){re.escape(run)}(?![\w-])", text)]
-    tables = {"runs.benchmark(": "bench.json", "runs.sweep_path(": "permuted.csv"}
+    tables = {"runs.benchmark(": "bench.json", "sweep.table(": "permuted.csv"}
     others = [ROOT / "figures" / "results" / file for call, file in tables.items() if call in text]
     named += [file for file in others if file.exists()]
     total = hashlib.sha256(json.dumps(cells).encode())
@@ -102,9 +100,9 @@ def ship_runs() -> None:
     trained = {training: record for training in trainings if (record := _trained(*training))}
     for name, seed in trained:
         _ship(name, seed)
-    if sweep := [trained[training] for training in runs.sweep() if training in trained]:
-        shipped = runs.sweep_path().read_text(encoding="utf-8") if runs.sweep_path().exists() else ""
-        notebooks.replace(runs.sweep_path(), sweep_table(sweep, shipped).encode())
+    if records := [trained[training] for training in sweep.trainings() if training in trained]:
+        shipped = sweep.path().read_text(encoding="utf-8") if sweep.path().exists() else ""
+        notebooks.replace(sweep.path(), sweep.as_csv(records, shipped).encode())
 
 
 def _ship(name: str, seed: int) -> None:
@@ -121,41 +119,6 @@ def _trained(name: str, seed: int) -> dict | None:
     path = runs.get(name).folder("reference", seed) / f"{name}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return record if record.get("results") else None
-
-
-def sweep_table(records: list[dict], shipped: str = "") -> str:
-    """Records of notebook 10 as one long table in CSV. shipped: such a table, whose other trainings are kept."""
-    trainings: dict[tuple[str, int], list[dict]] = {}
-    for row in csv.DictReader(io.StringIO(shipped)):
-        trainings.setdefault((row["run"], int(row["seed"])), []).append(row)
-    trainings |= {(record["name"], record["seed"]): sweep_rows(record) for record in records}
-    rows = [row for training in runs.sweep() for row in trainings.get(training, [])]
-    text = io.StringIO()
-    table = csv.DictWriter(text, rows[0], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
-
-
-def sweep_rows(record: dict) -> list[dict]:
-    """A record of notebook 10 as rows of one long table: each validation of the training, then the results."""
-    options, symbols = record["options"], record["symbols"]
-    about = {"run": record["name"], "dataset": record["dataset"], **symbols, "likelihood": options["likelihood"]}
-    about |= {"spread": options["spread"], "embedding": options["embedding"], "seed": record["seed"]}
-    about |= {"steps": record["steps"], "learning_rate": record["settings"]["learning_rate"]}
-    about |= {"num_parameters": record["num_parameters"], "hardware": record["hardware"]}
-    about |= {"sampling_seconds": record["sampling_seconds_per_image"]}
-    rows = [
-        {"split": "validation", "step": row["step"], "seconds": row["seconds"], "bits": row["validation_bits"]}
-        for row in record["history"]
-    ]
-    last = {"step": record["steps"], "seconds": round(60 * record["training_minutes"], 1)}
-    for row in record["results"]:
-        error = row["standard_error"] * row["bits_per_dim"] / -row["log_likelihood"]
-        result = {"bits": row["bits_per_dim"], "standard_error": round(error, 5), "num_images": row["num_images"]}
-        rows.append({"split": f"final {row['split']}", **last, **result, **row.get("bits_of", {})})
-    empty = dict.fromkeys(["standard_error", "num_images", "black", "between", "white"])
-    return [about | empty | row for row in rows]
 
 
 def with_results(text: str) -> str:

@@ -19,7 +19,7 @@ from pixellib.run import PROFILES, Plan, Run
 from pixellib.symbols import Symbols
 from pixellib.training import Settings
 
-__all__ = ["PROFILES", "Plan", "Run", "benchmark", "get", "names", "record", "record_path", "sweep", "sweep_path"]
+__all__ = ["PROFILES", "Plan", "Run", "benchmark", "get", "names", "record", "record_path"]
 
 _BURDA = "Burda et al. 2016, table 1"
 _COMPARED = {"num_validation": 500, "num_test": 2000}  # many trainings, compared on the same images
@@ -539,11 +539,6 @@ def names() -> list[str]:
     return list(_RUNS)
 
 
-def sweep() -> list[tuple[str, int]]:
-    """Name and seed of each training of notebook 10."""
-    return [(name, seed) for name, run in _RUNS.items() if run.symbols for seed in range(run.seeds)]
-
-
 def get(name: str) -> Run:
     """The run of that name. ValueError lists the valid ones."""
     if name not in _RUNS:
@@ -568,8 +563,3 @@ def record(name: str, seed: int = 0) -> dict:
 def benchmark() -> dict:
     """The shipped record of `make bench`: hardware and rows. FileNotFoundError if there is none."""
     return json.loads((places.RESULTS / "bench.json").read_text(encoding="utf-8"))
-
-
-def sweep_path() -> Path:
-    """The shipped table of all trainings of notebook 10, permuted.csv."""
-    return places.RESULTS / "permuted.csv"

@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 
+import pandas
 import pytest
 import torch
 from throwaway import ROOT
 
-from pixellib import data, places, publishing, runs
+from pixellib import data, places, publishing, runs, sweep
 from pixellib.data import IntensityPermutation, grey, used_first
 from pixellib.likelihoods import Categorical, LogisticMixture, Permuted
 from pixellib.models import GatedPixelCNN, PixelCNNpp
@@ -139,11 +140,11 @@ def test_every_training_of_the_sweep_is_a_job_that_a_cluster_could_run():
         [*command, "--jobs", "8", "sweep"], cwd=ROOT, env=fresh, text=True, check=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ).stdout  # fmt: skip
-    trainings = set(runs.sweep())
-    assert len(trainings) == 112
+    trainings = set(sweep.trainings())
+    assert len(trainings) == 114
     asked = re.findall(r"-m pixellib train (\S+) --profile reference --seed (\d)", plan)
     assert {(name, int(seed)) for name, seed in asked} == trainings | {("vqvae-mnist", 0), ("vqvae-cifar10", 0)}
-    assert len(asked) == 114 and plan.count("runtime=120, mem_mb=4000") >= 114
+    assert len(asked) == 116 and plan.count("runtime=120, mem_mb=4000") >= 116
 
 
 def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
@@ -182,3 +183,18 @@ def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
     publishing.ship_runs()
     lines = (tmp_path / "results" / "permuted.csv").read_text().splitlines()
     assert [lines[0], *lines[3:]] == shipped.splitlines() and len(lines) == 5
+    assert (one["images"], one["head"], one["arm"]) == ("mnist", "truncate", "both")
+
+
+def test_an_interval_over_seeds_is_that_of_student():
+    mean, half = sweep.interval(pandas.Series([1.0, 2.0, 3.0]))
+    assert (mean, half) == pytest.approx((2.0, 4.303 / 3**0.5))
+    with pytest.raises(ValueError, match="all of them"):
+        sweep.interval(pandas.Series({0: 1.0, 1: 2.0}) - pandas.Series({0: 1.0, 2: 0.5}))  # no seed has both but one
+
+
+def test_what_a_training_of_the_sweep_compares_is_read_off_its_name():
+    parts = {(row["images"], row["head"], row["arm"]) for name, _ in sweep.trainings() for row in [sweep._parts(name)]}
+    assert {"mnist", "grey", "codes-mnist", "codes-cifar10"} == {images for images, _, _ in parts}
+    assert {"softmax", "absorb", "truncate"} == {head for _, head, _ in parts}
+    assert ("codes-mnist", "truncate", "raw") in parts and ("grey", "truncate", "both-k85-fine-rate") in parts

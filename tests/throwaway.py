@@ -10,10 +10,10 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
-MACHINERY = ("__init__", "__main__", "cli", "graph", "notebooks", "places", "publishing", "data/cache")
+MACHINERY = ("__init__", "__main__", "cli", "graph", "notebooks", "places", "publishing", "sweep", "data/cache")
 SMALL = {
     "data/__init__": "",
-    "runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n\n\nsweep = names\n',
+    "runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
     "devices": "def resolve(device):\n    return device\n",
     "figures": "def results_markdown(records, anchors):\n    return ''\n",
 }
