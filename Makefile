@@ -14,7 +14,7 @@ JOBS_FLAG := $(if $(JOBS),--jobs $(JOBS))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help env figures test test-slow lab train bench publish lint clean
+.PHONY: help env figures test test-slow lab train sweep bench publish lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 | /p' Makefile | awk -F ' [|] ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -64,6 +64,9 @@ lab: env  ## Jupyter Lab on the notebooks
 train: env  ## train a run, or go on with it: make train RUN=iwae-k1
 	@test -n "$(RUN)" || { echo "Which run? make train RUN=..., one of:" >&2; $(PY) pixellib runs >&2; exit 1; }
 	@$(PY) pixellib train "$(RUN)" --profile $(PROFILE) $(OPTIONS)
+
+sweep: env  ## train what notebook 10 compares, one job each; go on where it stopped
+	@$(PY) pixellib figures --profile $(PROFILE) $(JOBS_FLAG) -- sweep $(OPTIONS)
 
 bench: env  ## the speed measurements
 	@$(PY) pytest benchmarks -q $(OPTIONS)

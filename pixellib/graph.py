@@ -52,7 +52,7 @@ def _snakemake(profile: str, jobs: int, options: Sequence[str], held: int) -> in
     threads = max(1, jobs // max(1, len(notebooks.names())))
     command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(jobs)]
     command += ["--config", f"profile={profile}", f"threads={threads}", "--keep-going", "--rerun-incomplete"]
-    command += ["--nolock", "--rerun-triggers", "mtime", *options]
+    command += ["--rerun-triggers", "mtime", "--nolock", *options]  # a flag before them, so that they may be targets
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "PIXELLIB_DATA": str(cache_dir()),  # data stay where the user keeps them,

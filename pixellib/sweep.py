@@ -35,6 +35,17 @@ def table() -> "pandas.DataFrame":
     return pd.read_csv(path())
 
 
+def bits(images: str, head: str, arm: str) -> "pandas.Series":
+    """What the trainings reached on the test set, by seed: of mnist, grey, codes-mnist or codes-cifar10.
+
+    KeyError if the table has none such.
+    """
+    rows = table().query("images == @images and head == @head and arm == @arm and split == 'final test'")
+    if rows.empty:
+        raise KeyError(f"the table has no test of {head}, {arm}, on {images}")
+    return rows.set_index("seed")["bits"]
+
+
 def interval(differences: "pandas.Series") -> tuple[float, float]:
     """Mean of differences, one for each seed, and half the width of its 95 % interval, after Student.
 

@@ -1,6 +1,5 @@
 """`make figures`: complete or continued, never half-believed; and what make does before and after it."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from throwaway import FIGURE, ROOT, add_notebook, command, pixellib, project
+from throwaway import FIGURE, ROOT, add_notebook, command, descendants, kill, pixellib, project, wait_for
 
 from pixellib import notebooks
 
@@ -129,32 +128,6 @@ def test_an_unknown_profile_is_refused(single):
     build = pixellib(single, "figures", "--profile", "fast")
     assert build.returncode == 1
     assert build.stdout == "pixellib: unknown profile 'fast'; choose from: quick, reference, paper\n"
-
-
-def descendants(pid):
-    """A process and all that it started, from the system's table."""
-    lines = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    children = {}
-    for line in lines.splitlines():
-        child, parent = map(int, line.split())
-        children.setdefault(parent, []).append(child)
-    found = [pid]
-    for process in found:
-        found += children.get(process, [])
-    return found
-
-
-def kill(pids):
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def wait_for(condition, what, seconds=600):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 def alive(pid):
@@ -368,7 +341,7 @@ def test_a_python_that_is_too_old_or_missing_is_named(checkout):
 
 
 def test_every_target_is_listed_and_calls_what_it_says(checkout):
-    targets = ["env", "figures", "test", "test-slow", "lab", "train", "bench", "publish", "lint", "clean"]
+    targets = ["env", "figures", "test", "test-slow", "lab", "train", "sweep", "bench", "publish", "lint", "clean"]
     listing = make(checkout).stdout
     assert all(f"make {target} " in listing for target in targets) and "TORCH_INDEX" in listing
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
@@ -384,6 +357,7 @@ def test_every_target_is_listed_and_calls_what_it_says(checkout):
         ],
         ("test-slow",): ["-m pytest -m slow"],
         ("train", "RUN=iwae-k1"): ["-m pixellib train iwae-k1 --profile reference"],
+        ("sweep", "JOBS=2"): ["-m pixellib figures --profile reference --jobs 2 -- sweep"],
         ("publish",): ["-m pixellib publish"],
         ("lab",): ["-m jupyter lab --notebook-dir=notebooks"],
         ("bench",): ["-m pytest benchmarks -q"],

@@ -10,7 +10,7 @@ import sys
 import pandas
 import pytest
 import torch
-from throwaway import ROOT
+from throwaway import ROOT, descendants, kill, wait_for
 
 from pixellib import data, places, publishing, runs, sweep
 from pixellib.data import IntensityPermutation, grey, used_first
@@ -198,3 +198,35 @@ def test_what_a_training_of_the_sweep_compares_is_read_off_its_name():
     assert {"mnist", "grey", "codes-mnist", "codes-cifar10"} == {images for images, _, _ in parts}
     assert {"softmax", "absorb", "truncate"} == {head for _, head, _ in parts}
     assert ("codes-mnist", "truncate", "raw") in parts and ("grey", "truncate", "both-k85-fine-rate") in parts
+
+
+@pytest.mark.slow
+def test_a_training_of_the_sweep_goes_on_after_a_kill_and_a_finished_one_is_not_repeated(tmp_path):
+    """Without an answer in time the first two waits fail: a minute until the first state is saved, then its steps."""
+    name = "permuted-mnist-truncate-both"
+
+    def job(profile):
+        folder = tmp_path / name / f"{profile}-seed0"
+        line = [sys.executable, "-m", "pixellib", "figures", "--profile", profile, "--jobs", "1", "--"]
+        options = {"cwd": ROOT, "env": os.environ | {"PIXELLIB_RUNS": str(tmp_path)}, "stderr": subprocess.DEVNULL}
+        return folder, subprocess.Popen([*line, f"{folder / name}.json"], **options, stdout=subprocess.DEVNULL)
+
+    def kill_when(condition, what):
+        folder, build = job("reference")
+        try:
+            wait_for(lambda: condition(folder), what)
+        finally:
+            kill(descendants(build.pid))
+            build.wait()
+        return folder
+
+    folder = kill_when(lambda folder: (folder / "resume.pt").exists(), "a state to go on from")
+    saved = torch.load(folder / "resume.pt", weights_only=True)["step"]
+    kill_when(lambda folder: f"| {saved}/1000" in (folder / "log").read_text(), f"it to go on from step {saved}")
+    assert saved > 0 and not (folder / f"{name}.json").exists()
+
+    folder, build = job("quick")
+    assert build.wait() == 0
+    finished = (folder / f"{name}.json").stat().st_mtime_ns
+    folder, build = job("quick")
+    assert build.wait() == 0 and (folder / f"{name}.json").stat().st_mtime_ns == finished

@@ -1,9 +1,12 @@
 """A throw-away project for tests of execution: the real machinery, tiny notebooks, no torch to wait for."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -65,3 +68,29 @@ def pixellib(path: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Call `pixellib` in a project and wait; `.stdout` holds all it printed."""
     options = command(path, *arguments)
     return subprocess.run(**options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200, check=False)
+
+
+def descendants(pid):
+    """A process and all that it started, from the system's table."""
+    lines = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children = {}
+    for line in lines.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found = [pid]
+    for process in found:
+        found += children.get(process, [])
+    return found
+
+
+def kill(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(condition, what, seconds=600):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
