@@ -62,6 +62,8 @@ def _fault(name: str) -> str | None:
     cells = notebooks.code_cells(notebook)
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
         return "does not carry the outputs of a run from top to bottom"
+    if notebook != _with_results(name):
+        return "states a result that is not that of the records"
     if notebook.metadata.get("pixellib", {}).get("hash") != digest(notebook):
         return "has outputs older than its source, pixellib or the records it reads"
     return None
@@ -74,7 +76,7 @@ def publish(jobs: int | None = None) -> list[str]:
     fails or when sources change while they run.
     """
     ship_runs()
-    notebooks.replace(README, with_results(README.read_text(encoding="utf-8")).encode())
+    state_results()
     before = {name: digest(notebooks.read(notebooks.source(name))) for name in notebooks.names()}
     graph.build("reference", jobs)
     merged = {name: with_outputs(name, notebooks.read(_executed(name))) for name in before}
@@ -121,13 +123,30 @@ def _trained(name: str, seed: int) -> dict | None:
     return record if record.get("results") else None
 
 
+def state_results() -> None:
+    """Write what the records say into the README and the texts of the notebooks."""
+    notebooks.replace(README, with_results(README.read_text(encoding="utf-8")).encode())
+    for name in notebooks.names():
+        notebooks.replace(notebooks.source(name), f"{nbformat.writes(_with_results(name))}\n".encode())
+
+
 def with_results(text: str) -> str:
-    """A text whose tables between `<!-- results ... -->` or `<!-- speed ... -->` comments are made from the records."""
-    for name, table in {"results": _results, "speed": _speed}.items():
+    """A text of which what stands between comments as `<!-- results: ... -->` and `<!-- /results -->` is made from the
+    records: results, speed, and the verdict of notebook 10.
+    """
+    for name, table in {"results": _results, "speed": _speed, "verdict": sweep.verdict}.items():
         place = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
         if place.search(text):
             text = place.sub(rf"\g<1>\n{table()}\n\n\g<2>", text)
     return text
+
+
+def _with_results(name: str) -> NotebookNode:
+    notebook = notebooks.read(notebooks.source(name))
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_results(cell.source)
+    return notebook
 
 
 def _results() -> str:

@@ -352,6 +352,22 @@ def test_the_check_refuses_a_table_of_results_that_is_not_of_the_records(root):
     publishing.check()
 
 
+def test_a_result_in_the_text_of_a_notebook_is_that_of_the_records(root, monkeypatch):
+    place = "<!-- verdict: from records -->\n{}\n<!-- /verdict -->"
+    monkeypatch.setattr(publishing.sweep, "verdict", lambda: "The answer is 42.")
+    notebook = notebooks.read(root / "notebooks" / "01_a.ipynb")
+    notebook.cells[0].source = place.format("a number typed by hand")
+    notebooks.write(notebook, root / "notebooks" / "01_a.ipynb")
+    publishing.state_results()
+    publish(root)
+    cells = notebooks.read(root / "notebooks" / "01_a.ipynb").cells
+    assert place.format("\nThe answer is 42.\n") in [cell.source for cell in cells]
+    publishing.check()
+    monkeypatch.setattr(publishing.sweep, "verdict", lambda: "The answer is 43.")
+    with pytest.raises(RuntimeError, match="01_a states a result that is not that of the records"):
+        publishing.check()
+
+
 def test_trained_runs_are_shipped_once_they_are_evaluated(tmp_path, monkeypatch):
     """A record without results is that of a training which a notebook asked for, not of a run to publish."""
     from pixellib import runs

@@ -141,10 +141,10 @@ def test_every_training_of_the_sweep_is_a_job_that_a_cluster_could_run():
         stderr=subprocess.STDOUT,
     ).stdout  # fmt: skip
     trainings = set(sweep.trainings())
-    assert len(trainings) == 114
+    assert len(trainings) == 116
     asked = re.findall(r"-m pixellib train (\S+) --profile reference --seed (\d)", plan)
     assert {(name, int(seed)) for name, seed in asked} == trainings | {("vqvae-mnist", 0), ("vqvae-cifar10", 0)}
-    assert len(asked) == 116 and plan.count("runtime=120, mem_mb=4000") >= 116
+    assert len(asked) == 118 and plan.count("runtime=120, mem_mb=4000") >= 118
 
 
 def test_the_sweep_is_shipped_as_one_long_table(tmp_path, monkeypatch):
@@ -191,6 +191,28 @@ def test_an_interval_over_seeds_is_that_of_student():
     assert (mean, half) == pytest.approx((2.0, 4.303 / 3**0.5))
     with pytest.raises(ValueError, match="all of them"):
         sweep.interval(pandas.Series({0: 1.0, 1: 2.0}) - pandas.Series({0: 1.0, 2: 0.5}))  # no seed has both but one
+
+
+@pytest.mark.parametrize(
+    ("excess", "half", "answer"), [((0.03, 0.03, 0.03), 0.0, "survives"), ((0.0, 0.1, 0.2), 0.248, "does")]
+)
+def test_the_verdict_follows_from_the_table(excess, half, answer, tmp_path, monkeypatch):
+    columns = "run,images,head,arm,seed,split,bits"
+    rows = [
+        f"a,grey,{head},{arm},{seed},final test,{4 + seed / 10 + more}"
+        for seed in range(3)
+        for head, arm, more in [
+            ("softmax", "both", 0.0),
+            ("softmax", "identity", 0.0),
+            ("truncate", "both", excess[seed]),
+            ("truncate", "identity", -0.02),
+        ]
+    ]
+    (tmp_path / "permuted.csv").write_text("\n".join([columns, *rows]))
+    monkeypatch.setattr(places, "RESULTS", tmp_path)
+    mean = sum(excess) / 3
+    assert f"It {answer}" in sweep.verdict() and f"needs {mean:.2f} ± {half:.2f} bits" in sweep.verdict()
+    assert "beats by 0.020 ± 0.000" in sweep.verdict()
 
 
 def test_what_a_training_of_the_sweep_compares_is_read_off_its_name():
