@@ -301,7 +301,7 @@ def _truncate(num_components: int = 10, narrowest: float = -9.0) -> LogisticMixt
 
 _HEADS = {"softmax": Categorical(), "absorb": LogisticMixture(), "truncate": _truncate()}
 _COMPONENTS = (  # arm, number of components, seeds; 85 have as many outputs as a softmax, 256 contain it
-    ("identity", 1, 1), ("identity", 85, 1), ("both", 1, 1), ("both", 3, 1), ("both", 30, 2), ("both", 85, 2),
+    ("identity", 1, 1), ("identity", 85, 1), ("both", 1, 1), ("both", 3, 1), ("both", 30, 2), ("both", 85, 3),
     ("both", 256, 1),
 )  # fmt: skip
 _CODES = (  # head, arm, order

@@ -59,13 +59,14 @@ def interval(differences: "pandas.Series") -> tuple[float, float]:
 
 def verdict() -> str:
     """What notebook 10 found, in a sentence of Markdown: how truncate compares with softmax on grey CIFAR-10."""
-    more, half = interval(bits("grey", "truncate", "both") - bits("grey", "softmax", "both"))
-    less, half_ordered = interval(bits("grey", "softmax", "identity") - bits("grey", "truncate", "identity"))
+    behind = {arm: bits("grey", "truncate", arm) - bits("grey", "softmax", arm) for arm in ("both", "identity")}
+    (more, half), (ordered, half_ordered) = (interval(differences) for differences in behind.values())
     answer = "It survives" if more + half < MARGIN else "It does not survive"
     return (
         f"**{answer}: on grey CIFAR-10 with scrambled levels, a truncated mixture of ten logistics needs "
-        f"{more:.2f} ± {half:.2f} bits per dimension more than a softmax on the same network, which on ordered levels "
-        f"it beats by {less:.3f} ± {half_ordered:.3f}** (test images; means of three seeds, 95 % intervals)."
+        f"{more:.2f} ± {half:.2f} bits per dimension more than a softmax on the same network; with ordered levels it "
+        f"needs {abs(ordered):.3f} ± {half_ordered:.3f} {'fewer' if ordered < 0 else 'more'}** "
+        f"(test images, means over {len(behind['both'])} seeds, 95 % intervals)."
     )
 
 
