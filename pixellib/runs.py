@@ -251,6 +251,7 @@ def _permuted(
     steps: int = 1_000,
     rates: dict | None = None,
     spread: bool = True,
+    head_width: int | None = None,
     trial: bool = False,
     seeds: int = 1,
     **symbols,
@@ -258,14 +259,16 @@ def _permuted(
     """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done.
 
     Heads called truncate are made for symbols: components can be as narrow as one. spread: whether those of a mixture
-    begin side by side. rates: of learning, in place of the usual ones. trial: a training that only served to choose
-    settings and leaves the test set alone.
+    begin side by side. head_width: of PixelCNNpp. rates: of learning, in place of the usual ones. trial: a training
+    that only served to choose settings and leaves the test set alone.
     """
     dataset = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}[of]
     codes = _VQVAE[dataset] if of.startswith("codes") else None
     side = (28 if dataset == "mnist" else 32) // (4 if codes else 1)
     options = {"channels": 1, "size": [side, side], "likelihood": likelihood or _HEADS[head], "embedding": embedding}
     options["spread"] = spread and head != "softmax"
+    if head_width is not None:
+        options["head_width"] = head_width
     trunk = (
         {"num_layers": 4, "width": 32, "kernel": 3} if codes else {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
     )
@@ -300,9 +303,8 @@ def _truncate(num_components: int = 10, narrowest: float = -9.0) -> LogisticMixt
 
 
 _HEADS = {"softmax": Categorical(), "absorb": LogisticMixture(), "truncate": _truncate()}
-_COMPONENTS = (  # arm, number of components, seeds; 85 have as many outputs as a softmax, 256 contain it
+_COMPONENTS = (  # arm, number of components, seeds; 85 have as many outputs as a softmax
     ("identity", 1, 1), ("identity", 85, 1), ("both", 1, 1), ("both", 3, 1), ("both", 30, 2), ("both", 85, 3),
-    ("both", 256, 1),
 )  # fmt: skip
 _CODES = (  # head, arm, order
     ("softmax", "raw", None), ("truncate", "raw", None), ("truncate", "packed", "used first"),
@@ -312,6 +314,7 @@ _ARMS = {"identity": None, "targets": "targets", "both": "inputs and targets"}
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
 _FAST = {"learning_rate": 8e-3, "muon": 0.02}
+_HALF = {"learning_rate": 4e-3, "muon": 0.01}
 _RELEASED = {"num_filters": 160, "num_resnets": 5, "embedding": None, "dropout": 0.5, "spread": False}
 _DESIGN = {"num_layers": 7, "width": 48, "kernel": 3, "dilations": [1, 2, 1, 4, 1, 2, 1], "embedding": 16}
 
@@ -490,19 +493,34 @@ _RUNS = {
             for head in ("softmax", "truncate")
             for name, told, rates in (
                 ("twice-rate", "twice the learning rates", {"learning_rate": 1.6e-2, "muon": 0.04}),
-                ("half-rate", "half the learning rates", {"learning_rate": 4e-3, "muon": 0.01}),
+                ("half-rate", "half the learning rates", _HALF),
                 ("fine-rate", "an eighth of Adam's learning rate", {"learning_rate": 1e-3, "muon": 0.02}),
             )
         ),
-        _permuted(
-            "grey",
-            "truncate",
-            "both-k85-fine-rate",
-            "truncate, both, 85 components, an eighth of Adam's learning rate",
-            permuted=_ARMS["both"],
-            likelihood=_truncate(85),
-            rates={"learning_rate": 1e-3, "muon": 0.02},
-            trial=True,
+        *(
+            _permuted(
+                "grey",
+                "truncate",
+                f"both-k{num}-half-rate",
+                f"truncate, both, {num} components, half the learning rates",
+                permuted=_ARMS["both"],
+                likelihood=_truncate(num),
+                rates=_HALF,
+                seeds=seeds,
+            )
+            for num, seeds in ((85, 3), (256, 1))
+        ),
+        *(
+            _permuted(
+                "grey",
+                head,
+                "both-deep",
+                f"{head}, both, a hidden layer before the head",
+                permuted=_ARMS["both"],
+                head_width=256,
+                seeds=seeds,
+            )
+            for head, seeds in (("softmax", 1), ("truncate", 2))
         ),
         *(
             _permuted(
@@ -517,7 +535,7 @@ _RUNS = {
             for num in (10, 85)
         ),
         _permuted(
-            "mnist",
+            "grey",
             "truncate",
             "both-broad",
             "truncate, both, scales as published",

@@ -61,7 +61,11 @@ def verdict() -> str:
     """What notebook 10 found, in a sentence of Markdown: how truncate compares with softmax on grey CIFAR-10."""
     behind = {arm: bits("grey", "truncate", arm) - bits("grey", "softmax", arm) for arm in ("both", "identity")}
     (more, half), (ordered, half_ordered) = (interval(differences) for differences in behind.values())
-    answer = "It survives" if more + half < MARGIN else "It does not survive"
+    answer = "It is not decided"
+    if more + half < MARGIN:
+        answer = "It survives"
+    elif more - half > MARGIN:
+        answer = "It does not survive"
     return (
         f"**{answer}: on grey CIFAR-10 with scrambled levels, a truncated mixture of ten logistics needs "
         f"{more:.2f} ± {half:.2f} bits per dimension more than a softmax on the same network; with ordered levels it "

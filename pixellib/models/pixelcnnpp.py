@@ -36,8 +36,9 @@ class PixelCNNpp(AutoregressiveModel):
     one more at the two larger sizes, each seeing its counterpart of the way in.
 
     Every layer has an upper stream, of the rows above, and an upper-left one, which also sees the pixels to the left.
-    Sizes must be divisible by 4. likelihood: LogisticMixture(10) unless given. shortcuts, weight_norm: may be left out
-    to see what they are worth. channels, size, num_classes, embedding, spread: see AutoregressiveModel.
+    Sizes must be divisible by 4. likelihood: LogisticMixture(10) unless given. head_width: features of one more layer,
+    of single pixels, before its parameters; none if not given. shortcuts, weight_norm: may be left out to see what they
+    are worth. channels, size, num_classes, embedding, spread: see AutoregressiveModel.
 
     ValueError for fewer than 1 layer or filter, and for num_filters that ordered channels do not divide.
     """
@@ -54,6 +55,7 @@ class PixelCNNpp(AutoregressiveModel):
         dropout: float = 0.5,
         shortcuts: bool = True,
         weight_norm: bool = True,
+        head_width: int | None = None,
         spread: bool = False,
     ):
         likelihood = likelihood or LogisticMixture(10)
@@ -73,12 +75,18 @@ class PixelCNNpp(AutoregressiveModel):
             self.first_pixel = CausalConv2d(self.num_inputs, num_filters, strict=True, **among)
         block = {"width": num_filters, "num_groups": self.num_groups, "dropout": dropout}
         self.body = Level(num_resnets, NUM_LEVELS - 1, shortcuts, block)
+        self.hidden = None
+        if head_width is not None:
+            self.hidden = CausalConv2d(
+                num_filters, head_width, in_groups=features, out_groups=self.groups_of(head_width)
+            )
+            num_filters, features = head_width, self.groups_of(head_width)
         self.last = CausalConv2d(
             num_filters, self.likelihood.num_params(channels), in_groups=features, out_groups=self.parameter_groups()
         )
         for index, layer in enumerate(self.body.blocks()):
             layer.index = index
-        self.add_conditioning([2 * num_filters] * (index + 1))
+        self.add_conditioning([2 * block["width"]] * (index + 1))
         if weight_norm:
             for layer in self.convolutions():
                 parametrizations.weight_norm(layer, dim=int(isinstance(layer, CausalUpsample2d)))
@@ -93,6 +101,8 @@ class PixelCNNpp(AutoregressiveModel):
         if self.first_pixel is not None:
             yield self.first_pixel
         yield from self.body.convolutions()
+        if self.hidden is not None:
+            yield self.hidden
         yield self.last
 
     def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list:
@@ -119,7 +129,10 @@ class PixelCNNpp(AutoregressiveModel):
         ul = here(above, step, self.features) + left
         if self.first_pixel is not None:
             ul = ul + in_float32(self.first_pixel, pixel, step)
-        return in_float32(self.last, F.elu(self.body.horizontal(ul, seen, condition, step)), step)
+        features = F.elu(self.body.horizontal(ul, seen, condition, step))
+        if self.hidden is not None:
+            features = F.elu(in_float32(self.hidden, features, step))
+        return in_float32(self.last, features, step)
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
