@@ -134,10 +134,10 @@ def with_results(text: str) -> str:
     """A text of which what stands between comments as `<!-- results: ... -->` and `<!-- /results -->` is made from the
     records: results, speed, and the verdict of notebook 10.
     """
-    for name, table in {"results": _results, "speed": _speed, "verdict": sweep.verdict}.items():
+    for name, told in {"results": _results, "speed": _speed, "verdict": sweep.verdict}.items():
         place = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
         if place.search(text):
-            text = place.sub(rf"\g<1>\n{table()}\n\n\g<2>", text)
+            text = place.sub(rf"\g<1>\n{told()}\n\n\g<2>", text)
     return text
 
 

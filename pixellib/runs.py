@@ -303,8 +303,10 @@ def _truncate(num_components: int = 10, narrowest: float = -9.0) -> LogisticMixt
 
 
 _HEADS = {"softmax": Categorical(), "absorb": LogisticMixture(), "truncate": _truncate()}
-_COMPONENTS = (  # arm, number of components, seeds; 85 have as many outputs as a softmax
-    ("identity", 1, 1), ("identity", 85, 1), ("both", 1, 1), ("both", 3, 1), ("both", 30, 2), ("both", 85, 3),
+_HALF = {"learning_rate": 4e-3, "muon": 0.01}
+_COMPONENTS = (  # arm, number of components, rates, seeds; 85 have as many outputs as a softmax
+    ("identity", 1, None, 1), ("identity", 85, None, 1), ("both", 1, None, 1), ("both", 3, None, 1),
+    ("both", 30, None, 2), ("both", 85, None, 3), ("both", 85, _HALF, 3), ("both", 256, _HALF, 1),
 )  # fmt: skip
 _CODES = (  # head, arm, order
     ("softmax", "raw", None), ("truncate", "raw", None), ("truncate", "packed", "used first"),
@@ -314,7 +316,6 @@ _ARMS = {"identity": None, "targets": "targets", "both": "inputs and targets"}
 _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
 _FAST = {"learning_rate": 8e-3, "muon": 0.02}
-_HALF = {"learning_rate": 4e-3, "muon": 0.01}
 _RELEASED = {"num_filters": 160, "num_resnets": 5, "embedding": None, "dropout": 0.5, "spread": False}
 _DESIGN = {"num_layers": 7, "width": 48, "kernel": 3, "dilations": [1, 2, 1, 4, 1, 2, 1], "embedding": 16}
 
@@ -454,13 +455,14 @@ _RUNS = {
             _permuted(
                 "grey",
                 "truncate",
-                f"{arm}-k{num}",
-                f"truncate, {arm}, {num} components",
+                f"{arm}-k{num}{'-half-rate' * bool(rates)}",
+                f"truncate, {arm}, {num} components{', half the learning rates' * bool(rates)}",
                 permuted=_ARMS[arm],
                 likelihood=_truncate(num),
+                rates=rates,
                 seeds=seeds,
             )
-            for arm, num, seeds in _COMPONENTS
+            for arm, num, rates, seeds in _COMPONENTS
         ),
         *(
             _permuted(
@@ -496,19 +498,6 @@ _RUNS = {
                 ("half-rate", "half the learning rates", _HALF),
                 ("fine-rate", "an eighth of Adam's learning rate", {"learning_rate": 1e-3, "muon": 0.02}),
             )
-        ),
-        *(
-            _permuted(
-                "grey",
-                "truncate",
-                f"both-k{num}-half-rate",
-                f"truncate, both, {num} components, half the learning rates",
-                permuted=_ARMS["both"],
-                likelihood=_truncate(num),
-                rates=_HALF,
-                seeds=seeds,
-            )
-            for num, seeds in ((85, 3), (256, 1))
         ),
         *(
             _permuted(

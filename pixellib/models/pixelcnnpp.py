@@ -40,7 +40,8 @@ class PixelCNNpp(AutoregressiveModel):
     of single pixels, before its parameters; none if not given. shortcuts, weight_norm: may be left out to see what they
     are worth. channels, size, num_classes, embedding, spread: see AutoregressiveModel.
 
-    ValueError for fewer than 1 layer or filter, and for num_filters that ordered channels do not divide.
+    ValueError for fewer than 1 layer or filter, and for num_filters or head_width that ordered channels do not
+    divide.
     """
 
     def __init__(
@@ -76,17 +77,16 @@ class PixelCNNpp(AutoregressiveModel):
         block = {"width": num_filters, "num_groups": self.num_groups, "dropout": dropout}
         self.body = Level(num_resnets, NUM_LEVELS - 1, shortcuts, block)
         self.hidden = None
+        last_width = num_filters if head_width is None else head_width
+        groups = self.groups_of(last_width)
         if head_width is not None:
-            self.hidden = CausalConv2d(
-                num_filters, head_width, in_groups=features, out_groups=self.groups_of(head_width)
-            )
-            num_filters, features = head_width, self.groups_of(head_width)
+            self.hidden = CausalConv2d(num_filters, head_width, in_groups=features, out_groups=groups)
         self.last = CausalConv2d(
-            num_filters, self.likelihood.num_params(channels), in_groups=features, out_groups=self.parameter_groups()
+            last_width, self.likelihood.num_params(channels), in_groups=groups, out_groups=self.parameter_groups()
         )
         for index, layer in enumerate(self.body.blocks()):
             layer.index = index
-        self.add_conditioning([2 * block["width"]] * (index + 1))
+        self.add_conditioning([2 * num_filters] * (index + 1))
         if weight_norm:
             for layer in self.convolutions():
                 parametrizations.weight_norm(layer, dim=int(isinstance(layer, CausalUpsample2d)))
