@@ -60,7 +60,7 @@ def trained(run, seed=0):
 
 
 def sweep_records(wildcards):
-    from pixellib import sweep
+    from pixellib.series.permuted import sweep
 
     return [trained(name, seed) for name, seed in sweep.trainings()]
 
@@ -71,7 +71,7 @@ rule sweep:
 
 
 def codes_of(wildcards):
-    from pixellib import runs
+    from pixellib.series import runs
 
     codes = runs.get(wildcards.run).codes
     return trained(codes.name) if codes else []
@@ -98,20 +98,20 @@ rule run:
 rule page:
     input:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
-        template=["site/render.py", *glob("site/templates/**/*.j2", recursive=True)],
+        template=["pixellib/series/site/render.py", *glob("pixellib/series/site/templates/**/*.j2", recursive=True)],
     output:
         f"{BUILD}/site/{{name}}.html",
     log:
         f"{BUILD}/logs/{{name}}.page.log",
     shell:
-        "{sys.executable:q} site/render.py page {output:q} {input.executed:q} 2>&1 | tee {log:q}"
+        "{sys.executable:q} pixellib/series/site/render.py page {output:q} {input.executed:q} 2>&1 | tee {log:q}"
 
 
 rule index:
     input:
         executed=expand("{build}/notebooks/{name}.ipynb", build=BUILD, name=NAMES),
-        template=["site/render.py", *glob("site/templates/**/*.j2", recursive=True)],
+        template=["pixellib/series/site/render.py", *glob("pixellib/series/site/templates/**/*.j2", recursive=True)],
     output:
         f"{BUILD}/site/index.html",
     shell:
-        "{sys.executable:q} site/render.py index {output:q} {input.executed:q}"
+        "{sys.executable:q} pixellib/series/site/render.py index {output:q} {input.executed:q}"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixellib import runs
+from pixellib.series import runs
 
 SOFTMAX = "permuted-grey-softmax-both"
-MIXTURES = {"absorb": "permuted-grey-absorb-both", "truncate": "permuted-grey-truncate-both"}
+MIXTURES = {"censored": "permuted-grey-absorb-both", "truncated": "permuted-grey-truncate-both"}
 MIXTURES |= {f"truncate, K = {num}": f"permuted-grey-truncate-both-k{num}" for num in (1, 85, 256)}
 
 
@@ -48,7 +48,7 @@ def test_training(compare, head):
     row["note"] = f"a step takes {ours:.0f} MB against {softmax:.0f} MB, beside the model and libraries"
 
 
-@pytest.mark.parametrize("head", ["absorb", "truncate"])
+@pytest.mark.parametrize("head", ["censored", "truncated"])
 def test_sampling(compare, head):
     ours, softmax = runs.get(MIXTURES[head]).build().eval(), runs.get(SOFTMAX).build().eval()
     name = f"head of notebook 10, {head}: sampling 64 images, 32 x 32"

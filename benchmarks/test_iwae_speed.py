@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal
 
-from pixellib import data, devices, runs
+from pixellib import data, devices
 from pixellib.evaluation import evaluate
 from pixellib.likelihoods import Bernoulli
+from pixellib.series import runs
 from pixellib.training import Settings, fit
 
 BATCH, NUM_SAMPLES = 256, 5

@@ -1,6 +1,6 @@
 """`python -m pixellib`, and so `torchrun -m pixellib train NAME`."""
 
-from pixellib.cli import main
+from pixellib.series.cli import main
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pixellib import devices
-from pixellib.models.interface import ImageModel
+from pixellib.models.base import ImageModel
 
 
 @dataclass(frozen=True)

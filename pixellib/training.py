@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from pixellib import checkpoints, devices
 from pixellib.evaluation import bits_per_dim, evaluate
-from pixellib.models.interface import ImageModel
-from pixellib.muon import Muon
+from pixellib.models.base import ImageModel
+from pixellib.optim import Muon
 
 
 class NonFiniteLoss(RuntimeError):
@@ -42,14 +42,14 @@ class Settings:
     steps: int
     batch_size: int
     learning_rate: float = 1e-3
-    muon: float | None = None
+    muon_lr: float | None = None
     schedule: str = "constant"
     decay: float = 1.0
     warmup_steps: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    average: float | None = 0.999
-    clip: float | None = None
+    ema_decay: float | None = 0.999
+    max_grad_norm: float | None = None
     accumulate: int = 1
     precision: str = "auto"
     validate_every: int = 0
@@ -60,7 +60,7 @@ class Settings:
         if min(self.steps, self.batch_size, self.accumulate) < 1:
             raise ValueError("steps, batch_size and accumulate must be at least 1")
 
-    def share_at(self, step: int) -> float:
+    def lr_factor(self, step: int) -> float:
         """What share of its learning rate an optimiser has in a step, counted from 0."""
         rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
         factor = {
@@ -138,7 +138,7 @@ def fit(
         if initialise and not state:
             model.initialise(images)
         model.to(device).train()
-        average = AveragedModel(model, multi_avg_fn=_moving_average(settings.average)) if settings.average else None
+        average = AveragedModel(model, multi_avg_fn=_moving_average(settings.ema_decay)) if settings.ema_decay else None
         optimisers = _optimisers(model, settings)
         start, history, seconds_before, total, num_totalled = 0, [], 0.0, 0.0, 0
         if state:
@@ -197,7 +197,7 @@ def fit(
             _seed_step(seed, step, world, rank, device)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
-                    group["lr"] = optimiser.defaults["lr"] * settings.share_at(step)
+                    group["lr"] = optimiser.defaults["lr"] * settings.lr_factor(step)
             parts = batch[rank::world].chunk(settings.accumulate)
             loss = torch.zeros((), device=device)
             for i, part in enumerate(parts):
@@ -215,8 +215,8 @@ def fit(
                         raise NonFiniteLoss(f"{error} at step {step + 1}{_kept(resume_path)}") from error
                     part_loss.backward()
                 loss += part_loss.detach()
-            if settings.clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            if settings.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             for optimiser in optimisers:
                 optimiser.step()
             model.zero_grad()
@@ -286,10 +286,10 @@ class _Objective(nn.Module):
 
 
 def _optimisers(model: ImageModel, settings: Settings) -> list[torch.optim.Optimizer]:
-    kernels = model.kernels() if settings.muon else []
+    kernels = model.kernels() if settings.muon_lr else []
     others = [p for p in model.parameters() if not any(p is kernel for kernel in kernels)]
     adam = torch.optim.Adam(others, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
-    return [adam, Muon(kernels, lr=settings.muon)] if kernels else [adam]
+    return [adam, Muon(kernels, lr=settings.muon_lr)] if kernels else [adam]
 
 
 def _moving_average(decay: float) -> Callable:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
-from pixellib.likelihoods.interface import check_images, lift
+from pixellib.likelihoods.base import at_least_float32, check_images
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Bernoulli:
     """p(x = 255) = sigmoid(params), one independent coin for each sub-pixel; values are 0 or 255."""
 
     kind: ClassVar = "mass"
-    joint: ClassVar = False
+    coupled_channels: ClassVar = False
 
     def num_params(self, channels: int) -> int:
         return channels
 
-    def param_groups(self, channels: int) -> torch.LongTensor:
+    def channel_index(self, channels: int) -> torch.LongTensor:
         return torch.arange(channels)
 
     def __call__(self, params: Tensor) -> "BernoulliImages":
@@ -49,7 +49,7 @@ class BernoulliImages(Distribution):
     @property
     def mean(self) -> Tensor:
         """float (..., C, H, W), in 0..255."""
-        return 255 * torch.sigmoid(lift(self.logits))
+        return 255 * torch.sigmoid(at_least_float32(self.logits))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, float32 (or float64) of the batch shape.
@@ -66,19 +66,19 @@ class BernoulliImages(Distribution):
     def log_prob_per_pixel(self, x: Tensor) -> Tensor:
         """log p of each pixel in nats, summed over its channels: float (..., H, W)."""
         logits, ones = self._matched(x)
-        logits = lift(logits)
+        logits = at_least_float32(logits)
         return -F.binary_cross_entropy_with_logits(logits, ones.to(logits).expand_as(logits), reduction="none").sum(-3)
 
-    def log_pmf(self, x: Tensor) -> Tensor:
+    def conditional_log_pmf(self, x: Tensor) -> Tensor:
         """log-probability of the two values 0 and 255 in nats: float (B, 2, C, H, W). x is not needed: no channel
         waits.
         """
-        logits = lift(self.logits)
+        logits = at_least_float32(self.logits)
         return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -4)
 
     def sample(self, sample_shape=(), generator: torch.Generator | None = None) -> Tensor:
         """uint8 (*sample_shape, ..., C, H, W), values 0 or 255."""
-        p = torch.sigmoid(lift(self.logits))
+        p = torch.sigmoid(at_least_float32(self.logits))
         u = torch.rand(torch.Size(sample_shape) + p.shape, generator=generator, device=p.device, dtype=p.dtype)
         return (u < p).to(torch.uint8) * 255
 
@@ -114,7 +114,7 @@ class GreyBernoulli(Bernoulli):
 
 
 class GreyBernoulliImages(BernoulliImages):
-    """logits: float (..., C, H, W). `log_pmf` is that of the coins."""
+    """logits: float (..., C, H, W). `conditional_log_pmf` is that of the coins."""
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Minus the cross-entropy in nats, float32 (or float64) of the batch shape; x: uint8 (B, C, H, W)."""
@@ -123,7 +123,7 @@ class GreyBernoulliImages(BernoulliImages):
     def log_prob_per_pixel(self, x: Tensor) -> Tensor:
         """Minus the cross-entropy of each pixel in nats, summed over its channels: float (..., H, W)."""
         batch = check_images("GreyBernoulli", x, self.batch_shape, self.event_shape, 256)
-        logits = lift(self.logits).expand(*batch, *self.event_shape)
+        logits = at_least_float32(self.logits).expand(*batch, *self.event_shape)
         return -F.binary_cross_entropy_with_logits(logits, x.to(logits).expand_as(logits) / 255, reduction="none").sum(
             -3
         )
@@ -162,7 +162,7 @@ class _LogProb(torch.autograd.Function):
 
 def _log_prob_slice(logits: Tensor, half_sign: Tensor, residual: Tensor | None) -> Tensor:
     """log p of a slice; writes x - sigmoid(l) to `residual` if there is one. half_sign: 1/2 where x is 1, else -1/2."""
-    lifted = lift(logits)
+    lifted = at_least_float32(logits)
     log_p = 2 * (lifted * half_sign).clamp_(max=0).sum(-1)
     p = lifted.abs().sigmoid_()
     if residual is not None:

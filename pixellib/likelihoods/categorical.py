@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pixellib.likelihoods.interface import check_images, check_params, levels_dtype, lift
+from pixellib.likelihoods.base import at_least_float32, check_images, check_params, levels_dtype
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Categorical:
     """Independent sub-pixels with any distribution over L levels. Parameters: for each channel its L logits."""
 
     kind: ClassVar = "mass"
-    joint: ClassVar = False
+    coupled_channels: ClassVar = False
     num_levels: int = 256
 
     def __post_init__(self):
@@ -26,12 +26,12 @@ class Categorical:
     def num_params(self, channels: int) -> int:
         return channels * self.num_levels
 
-    def param_groups(self, channels: int) -> torch.LongTensor:
+    def channel_index(self, channels: int) -> torch.LongTensor:
         return torch.arange(channels).repeat_interleave(self.num_levels)
 
     def __call__(self, params: Tensor) -> "CategoricalImages":
         channels = check_params("Categorical", params, self.num_levels)
-        return CategoricalImages(lift(params).unflatten(-3, (channels, self.num_levels)))
+        return CategoricalImages(at_least_float32(params).unflatten(-3, (channels, self.num_levels)))
 
 
 class CategoricalImages(Distribution):
@@ -66,7 +66,7 @@ class CategoricalImages(Distribution):
         log_p = -F.cross_entropy(logits, x.long(), reduction="none")
         return log_p.view(*batch, *self.event_shape).sum(-3)
 
-    def log_pmf(self, x: Tensor | None = None) -> Tensor:
+    def conditional_log_pmf(self, x: Tensor | None = None) -> Tensor:
         """Every level's log-probability in nats: float (..., L, C, H, W). x is not needed: no channel waits."""
         return self.logits.log_softmax(-3).movedim(-4, -3)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pixellib.likelihoods.interface import check_images, check_params, lift, scale_levels
+from pixellib.likelihoods.base import at_least_float32, check_images, check_params, scale_levels
 
 LIMIT = 30.0  # of a free log-variance, where float32 still has its square, inverse and sum
 
@@ -23,7 +23,7 @@ class Gaussian:
     """
 
     kind: ClassVar = "density"  # per unit of the [-1, 1] axis; one level is 1 / 127.5 of it
-    joint: ClassVar = False
+    coupled_channels: ClassVar = False
     variance: Literal["unit", "bounded", "free"] = "free"
 
     def __post_init__(self):
@@ -33,15 +33,15 @@ class Gaussian:
     def num_params(self, channels: int) -> int:
         return channels if self.variance == "unit" else 2 * channels
 
-    def param_groups(self, channels: int) -> torch.LongTensor:
+    def channel_index(self, channels: int) -> torch.LongTensor:
         return torch.arange(channels).repeat(1 if self.variance == "unit" else 2)
 
     def __call__(self, params: Tensor) -> "GaussianImages":
         check_params("Gaussian", params, 1 if self.variance == "unit" else 2)
         if self.variance == "unit":
-            means = lift(params)
+            means = at_least_float32(params)
             return GaussianImages(means, torch.zeros_like(means))
-        means, log_variance = lift(params).chunk(2, -3)
+        means, log_variance = at_least_float32(params).chunk(2, -3)
         bounded = self.variance == "bounded"
         return GaussianImages(means, log_variance.tanh() if bounded else log_variance.clamp(-LIMIT, LIMIT))
 
@@ -50,7 +50,7 @@ class GaussianImages(Distribution):
     """means, log_variance: float (..., C, H, W), on the [-1, 1] axis. A value broadcasts against the batch shape.
 
     `log_prob` is the logarithm of a density per unit of that axis for every sub-pixel. `sample` rounds to levels and
-    clamps to 0..255, and `log_pmf` is the probability of what `sample` returns.
+    clamps to 0..255, and `conditional_log_pmf` is the probability of what `sample` returns.
     """
 
     arg_constraints = {}  # noqa: RUF012
@@ -76,7 +76,7 @@ class GaussianImages(Distribution):
         squares = (scale_levels(x.to(self.means), 256) - self.means).square() * torch.exp(-self.log_variance)
         return -0.5 * (squares + self.log_variance + math.log(2 * math.pi)).sum(-3)
 
-    def log_pmf(self, x: Tensor | None = None) -> Tensor:
+    def conditional_log_pmf(self, x: Tensor | None = None) -> Tensor:
         """log-probability of each level among rounded samples, the ends taking the tails: float (..., L, C, H, W)."""
         levels = torch.arange(256, device=self.means.device, dtype=self.means.dtype).view(-1, 1, 1, 1)
         means, std = self.mean.unsqueeze(-4), 127.5 * (0.5 * self.log_variance).exp().unsqueeze(-4)

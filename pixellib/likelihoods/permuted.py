@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pixellib.likelihoods.interface import Likelihood
+from pixellib.likelihoods.base import Likelihood
 
 
 class Permutation(Protocol):
@@ -43,8 +43,8 @@ class Permuted:
         return self.likelihood.kind
 
     @property
-    def joint(self) -> bool:
-        return self.likelihood.joint
+    def coupled_channels(self) -> bool:
+        return self.likelihood.coupled_channels
 
     @property
     def num_levels(self) -> int:
@@ -53,8 +53,8 @@ class Permuted:
     def num_params(self, channels: int) -> int:
         return self.likelihood.num_params(channels)
 
-    def param_groups(self, channels: int) -> torch.LongTensor:
-        return self.likelihood.param_groups(channels)
+    def channel_index(self, channels: int) -> torch.LongTensor:
+        return self.likelihood.channel_index(channels)
 
     def spread_params(self, channels: int) -> Tensor:
         return self.likelihood.spread_params(channels)
@@ -84,7 +84,7 @@ class PermutedImages(Distribution):
         if self.event_shape[0] != 1:
             raise ValueError(f"the mean of permuted images is for 1 channel, got {self.event_shape[0]}")
         anything = torch.zeros(self.event_shape, dtype=torch.uint8, device=self.permutation.table.device)
-        p = self.log_pmf(anything.expand(*self.batch_shape, *self.event_shape)).exp()
+        p = self.conditional_log_pmf(anything.expand(*self.batch_shape, *self.event_shape)).exp()
         levels = torch.arange(p.shape[-4], device=p.device, dtype=p.dtype).view(-1, 1, 1, 1)
         return (p * levels).sum(-4)
 
@@ -94,8 +94,8 @@ class PermutedImages(Distribution):
     def log_prob_per_pixel(self, x: Tensor) -> Tensor:
         return self.symbols.log_prob_per_pixel(self.permutation(x))
 
-    def log_pmf(self, x: Tensor) -> Tensor:
-        return self.symbols.log_pmf(self.permutation(x)).index_select(
+    def conditional_log_pmf(self, x: Tensor) -> Tensor:
+        return self.symbols.conditional_log_pmf(self.permutation(x)).index_select(
             -4, self.permutation.table.to(x.device, torch.int64)
         )
 

@@ -1,0 +1,116 @@
+"""Autoencoders with discrete codes: a small image of symbols for a large one of pixels.
+
+Van den Oord, Vinyals and Kavukcuoglu, "Neural discrete representation learning", NIPS 2017, section 3.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixellib.data.transforms import scale
+from pixellib.likelihoods import Likelihood, LogisticMixture
+from pixellib.models.base import ImageModel
+
+
+class VQVAE(ImageModel):
+    """Each 4 x 4 block of an image becomes the nearest of num_codes vectors of code_size numbers.
+
+    With codes drawn uniformly, as here, log p(x | z) + log p(z) at the one z that the encoder chooses is a lower bound
+    of log p(x). A better prior over codes is another model's task: `encode` gives its images.
+
+    shape: (C, H, W), H and W multiples of 4. num_codes: at most 256, so that codes are images too. width: channels next
+    to the pixels, twice as many below. commitment: how much the encoder is drawn to the codes (beta, equation 3).
+    """
+
+    kind = "lower bound"
+
+    def __init__(
+        self,
+        shape: Sequence[int] = (1, 28, 28),
+        num_codes: int = 256,
+        code_size: int = 16,
+        width: int = 32,
+        commitment: float = 0.25,
+        likelihood: Likelihood | None = None,
+    ):
+        super().__init__()
+        if any(size % 4 for size in shape[1:]):
+            raise ValueError(f"height and width must be multiples of 4, got {tuple(shape)}")
+        if not 2 <= num_codes <= 256:
+            raise ValueError(f"expected 2..256 codes, got {num_codes}")
+        channels = shape[0]
+        self.shape, self.commitment = tuple(shape), commitment
+        self.likelihood = likelihood or LogisticMixture(5)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(2 * width, code_size, 1),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Conv2d(code_size, 2 * width, 3, padding=1), nn.SiLU(),
+            nn.ConvTranspose2d(2 * width, 2 * width, 4, stride=2, padding=1), nn.SiLU(),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(width, self.likelihood.num_params(channels), 1),
+        )  # fmt: skip
+        self.codebook = nn.Embedding(num_codes, code_size)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The codes of images, uint8 (B, 1, H / 4, W / 4), for x uint8 (B, C, H, W)."""
+        return self._nearest(self._features(x)).unsqueeze(1).to(torch.uint8)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The likelihood's parameters, float (B, P, H, W), for codes uint8 (B, 1, H / 4, W / 4)."""
+        return self.decoder(self._vectors(codes[:, 0].long()))
+
+    def log_prob(self, x: Tensor, condition=None) -> Tensor:
+        """log p(x | z) + log p(z), float (B,), in nats; z: the encoder's codes."""
+        codes = self.encode(x)
+        return self.likelihood(self.decode(codes)).log_prob(x) - codes[0].numel() * math.log(self.num_codes)
+
+    def loss(self, x: Tensor, condition=None) -> Tensor:
+        """Equation 3 of the paper, summed over an image: -log p(x | z), and the distances of features and codes.
+
+        The gradient skips the choice of a code: what the decoder asks of the codes is asked of the features.
+        """
+        features = self._features(x)
+        vectors = self._vectors(self._nearest(features))
+        passed = features + (vectors - features).detach()
+        log_p = self.likelihood(self.decoder(passed)).log_prob(x)
+        to_features = F.mse_loss(vectors, features.detach(), reduction="sum")
+        to_codes = F.mse_loss(features, vectors.detach(), reduction="sum")
+        return (to_features + self.commitment * to_codes - log_p.sum()) / len(x)
+
+    def sample(self, num_samples: int, *, condition=None, generator: torch.Generator | None = None) -> Tensor:
+        """Images uint8 (num_samples, C, H, W) of codes drawn uniformly."""
+        size = (num_samples, 1, *(n // 4 for n in self.shape[1:]))
+        codes = torch.randint(self.num_codes, size, generator=generator, device=self.codebook.weight.device)
+        with torch.inference_mode():
+            return self.likelihood(self.decode(codes)).sample(generator=generator)
+
+    @property
+    def num_codes(self) -> int:
+        return self.codebook.num_embeddings
+
+    @torch.no_grad()
+    def initialise(self, images: Tensor) -> None:
+        """Codes begin as features of (some) images, so that none is far from all of them."""
+        features = self._features(images[:256].to(self.codebook.weight.device)).movedim(1, -1).flatten(0, -2)
+        chosen = torch.randperm(len(features))[torch.arange(self.num_codes) % len(features)]
+        self.codebook.weight.copy_(features[chosen])
+
+    def _features(self, x: Tensor) -> Tensor:
+        return self.encoder(scale(x).to(self.codebook.weight.dtype))
+
+    def _nearest(self, features: Tensor) -> Tensor:
+        """The code next to each feature vector of (B, D, h, w): int64 (B, h, w)."""
+        codes = self.codebook.weight
+        products = torch.einsum("bdhw,kd->bkhw", features.to(codes.dtype), codes)
+        return (codes.square().sum(1)[:, None, None] - 2 * products).argmin(1)
+
+    def _vectors(self, codes: Tensor) -> Tensor:
+        return self.codebook(codes).movedim(-1, 1)

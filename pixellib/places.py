@@ -1,9 +1,0 @@
-"""Where the repository keeps what runs leave behind."""
-
-import os
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-CHECKPOINTS = ROOT / "data" / "checkpoints"  # shipped
-RESULTS = ROOT / "figures" / "results"  # shipped
-WORK = Path(os.environ.get("PIXELLIB_RUNS") or ROOT / "build" / "runs")  # trained here

@@ -1,0 +1,160 @@
+"""The command line: `pixellib runs | train | sample | notebook | data`, and what make calls."""
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="How do you put a probability on a pixel? The runs, notebooks and data of the series.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Profile = Annotated[str, typer.Option(help="quick, reference or paper.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Cores to use [default: all].")]
+
+
+# Each command imports what it needs, so that `pixellib --help` does not wait for torch.
+
+
+@app.command("runs")
+def list_runs() -> None:
+    """List the named runs."""
+    from pixellib.series import runs
+
+    for name in runs.names():
+        run = runs.get(name)
+        print(f"{name:<24} {run.dataset:<14} {run.title}")
+
+
+@app.command()
+def train(
+    name: str,
+    profile: Profile = "reference",
+    device: Device = "auto",
+    seed: int = 0,
+    fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
+) -> None:
+    """Train a run, or go on where it was stopped; on many devices with torchrun -m pixellib train NAME."""
+    from pixellib import training
+    from pixellib.series import runs
+
+    with training.process_group() as rank:  # torchrun starts this once per device
+        record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh)
+    if rank > 0:
+        return
+    for row in record["results"]:
+        bound = row["kind"] + (f", M = {row['num_samples']}" if row["num_samples"] else "")
+        nats, error = row["log_likelihood"], row["standard_error"]
+        print(f"{name} {row['split']}: {nats} +- {error} nats, {row['bits_per_dim']} bits per dimension ({bound})")
+
+
+@app.command()
+def sample(
+    name: str,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    num: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
+    profile: Profile = "reference",
+    device: Device = "auto",
+    seed: int = 0,
+    label: Annotated[int | None, typer.Option(help="Class to draw, of a run with classes [default: all]")] = None,
+) -> None:
+    """Draw images from a trained run into one grid, of all classes in turn where it has some."""
+    import torch
+    from PIL import Image
+    from torchvision.utils import make_grid
+
+    from pixellib.series import runs
+    from pixellib.series.execute import replace
+
+    model = runs.get(name).load_or_train(profile, device=device)
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    num_classes, condition = getattr(model, "num_classes", None), None
+    if label is not None and num_classes is None:
+        raise ValueError(f"run {name} has no classes to choose from")
+    if num_classes is not None:
+        condition = torch.arange(num) % num_classes if label is None else torch.full((num,), label)
+    with torch.no_grad():
+        images = model.sample(num, condition=condition, generator=generator)
+    grid = make_grid(images.cpu(), nrow=max(1, round(num**0.5)), padding=1, pad_value=255)
+    png = io.BytesIO()
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(png, "PNG")
+    replace(out, png.getvalue())
+    print(f"{name}: {num} images -> {out}")
+
+
+@app.command()
+def notebook(
+    name: str,
+    profile: Profile = "reference",
+    parameter: Annotated[list[str] | None, typer.Option("-p", help="key=value, repeatable.")] = None,
+    output: Annotated[Path | None, typer.Option(help="[default: build/PROFILE/notebooks/NAME.ipynb]")] = None,
+) -> None:
+    """Run a notebook with parameters; its source is never changed."""
+    from pixellib.series import execute
+
+    execute.execute(name, [f"profile={profile}", *(parameter or [])], output)
+
+
+@app.command()
+def data(name: Annotated[str | None, typer.Argument(help="Data set to fetch.")] = None) -> None:
+    """List the data sets, or fetch and verify one."""
+    from pixellib import data
+
+    if name is None:
+        for row in data.describe():
+            shape = "x".join(map(str, row["shape"]))
+            place = "here" if row["present"] else f"from {row['source']}"
+            print(f"{row['name']:<16} {shape:<8} {place:<36} {row['licence']}")
+        return
+    for split in ("train", "validation", "test"):
+        images, _ = data.load(name, split)
+        print(f"{name} {split}: {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def figures(
+    profile: Profile = "reference",
+    jobs: Jobs = None,
+    options: Annotated[list[str] | None, typer.Argument(help="Handed to snakemake, after --.")] = None,
+) -> None:
+    """Run all notebooks and rebuild figures and site (make figures)."""
+    from pixellib.series import build
+
+    build.build(profile, jobs, options or [])
+
+
+@app.command()
+def publish(jobs: Jobs = None) -> None:
+    """Run all notebooks and put their outputs into the sources (make publish)."""
+    from pixellib.series import publish
+
+    publish.publish(jobs)
+
+
+@app.command()
+def check() -> None:
+    """Refuse notebooks whose outputs are older than their sources."""
+    from pixellib.series import publish
+
+    publish.check()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user can cause is one line and exit code 1 (PIXELLIB_TRACEBACK=1: traceback)."""
+    try:
+        app(args=arguments, prog_name="pixellib")
+    except (ValueError, ArithmeticError, OSError, RuntimeError) as error:
+        if os.environ.get("PIXELLIB_TRACEBACK"):
+            raise
+        if isinstance(error, OSError) and error.strerror:
+            error = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        print("pixellib:", *str(error).split(), file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,275 @@
+"""Run a notebook from top to bottom, and believe the result only if every cell ran.
+
+Papermill executes the cells; this module adds what a chain of jobs relies on. Names and types of parameters
+are checked before anything starts (papermill only warns). The kernel is always the Python that runs this
+program. Success is read from the cells, because papermill marks every one "completed" even when the kernel is
+killed. The output appears under its own name only when it is whole.
+"""
+
+import ast
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from pixellib import devices
+from pixellib.checkpoints import write_atomically
+from pixellib.series.paths import ROOT
+from pixellib.series.runs import PROFILES
+
+INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def names() -> list[str]:
+    """The notebooks of the series in reading order: the stems of ``notebooks/NN_*.ipynb``."""
+    return sorted(file.stem for file in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def source(name: str) -> Path:
+    """Path of a notebook's source. ValueError, with the valid names, when there is no such notebook."""
+    if name not in names():
+        raise ValueError(f"unknown notebook {name!r}; choose from: {', '.join(names()) or 'none yet'}")
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def read(path: Path) -> NotebookNode:
+    """The notebook in a file. RuntimeError, naming the file, when it is none."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, KeyError) as error:
+        raise RuntimeError(f"{shorten(path)} is no notebook: {type(error).__name__}") from error
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook so that its name never stands for half a file."""
+    replace(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
+
+
+def replace(path: Path, content: bytes) -> bool:
+    """Give a file its new content by atomic rename; False, and no touch, when it has this content already."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    write_atomically(path, lambda scratch: scratch.write_bytes(content))
+    return True
+
+
+def shorten(path: Path) -> str:
+    """A path as a reader wants it: relative to the project where it lies in it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+@contextlib.contextmanager
+def lock(path: Path, busy: str) -> Iterator[int]:
+    """Hold a lock file, waiting for its owner after saying `busy`; the system frees it when its holders die.
+
+    Yields the file descriptor, for a child process that shall go on holding the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(busy, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def parameters(notebook: NotebookNode, name: str) -> dict[str, object]:
+    """Names and defaults of a notebook's parameters: the literals assigned in its `parameters` cell."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1 or cells[0].cell_type != "code":
+        raise ValueError(f"notebook {name} needs exactly one code cell tagged 'parameters', found {len(cells)}")
+    try:
+        body = ast.parse(cells[0].source).body
+        return {_target(line): ast.literal_eval(line.value) for line in body}
+    except (SyntaxError, ValueError, TypeError, AttributeError):
+        raise ValueError(f"notebook {name}: its 'parameters' cell may hold only lines `name = literal`") from None
+
+
+def _target(line: ast.stmt) -> str:
+    target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+    return target.id
+
+
+def parse(name: str, defaults: dict[str, object], settings: Sequence[str]) -> dict[str, object]:
+    """Values from ``key=value`` texts, each of the type of the parameter's default.
+
+    ValueError for what is no ``key=value``, an unknown parameter, a value of another type, an unknown
+    profile, or a device that is not there.
+    """
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"parameter {setting!r} must be given as key=value")
+        if key not in defaults:
+            raise ValueError(f"notebook {name} has no parameter {key!r}; choose from: {', '.join(defaults)}")
+        values[key] = _value(name, key, text, defaults[key])
+    check_profile(values.get("profile", PROFILES[0]))
+    devices.resolve(values.get("device", "auto"))
+    return values
+
+
+def check_profile(profile: str) -> None:
+    """ValueError, with the valid ones, for an unknown profile."""
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; choose from: {', '.join(PROFILES)}")
+
+
+def _value(name: str, key: str, text: str, default: object) -> object:
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        value = text
+    kind = type(default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if default is not None and type(value) is not kind:
+        example = "True or False" if kind is bool else f"{kind.__name__}, for example {default!r}"
+        raise ValueError(f"parameter {key!r} of notebook {name} must be {example}; got {text!r}")
+    return value
+
+
+def execute(name: str, settings: Sequence[str] = (), output: Path | None = None) -> Path:
+    """Run a notebook with parameters given as ``key=value`` and return the path of the executed one.
+
+    `output` defaults to ``build/PROFILE/notebooks/NAME.ipynb``, the parameter `figures_dir` to
+    ``build/PROFILE/figures/NAME``; relative paths start at the caller's folder. While it runs, and after a
+    failure, the cells so far stand in ``NAME.partial.ipynb`` beside the output. Raises ValueError for a wrong
+    name or value and RuntimeError, naming the cell, when the notebook fails.
+    """
+    path = source(name)
+    notebook = read(path)
+    defaults = parameters(notebook, name)
+    values = parse(name, defaults, settings)
+    if "profile" in defaults:
+        values.setdefault("profile", defaults["profile"])
+    build = ROOT / "build" / str(values.get("profile", "reference"))
+    output = (output or build / "notebooks" / path.name).absolute()
+    if output.resolve().is_relative_to(path.parent):
+        raise ValueError(f"{shorten(output)} lies among the source notebooks; choose an output elsewhere")
+    if "figures_dir" in defaults:
+        figures = Path(values.get("figures_dir", build / "figures" / name)).absolute()
+        figures.mkdir(parents=True, exist_ok=True)
+        values["figures_dir"] = str(figures)
+
+    partial = output.with_suffix(".partial.ipynb")
+    busy = f"{name}: another process is running this notebook; waiting for it to end"
+    with lock(output.with_suffix(".lock"), busy):
+        start = time.monotonic()
+        executed = _run(name, path, partial, values, len(notebook.cells))
+        executed.metadata.pop("widgets", None)
+        for cell in code_cells(executed):  # a widget is dead without its state, which is never kept
+            cell.outputs = [item for item in cell.outputs if WIDGET not in item.get("data", {})]
+        write(executed, output)
+        partial.unlink(missing_ok=True)
+    print(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}", file=sys.stderr, flush=True)
+    return output
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cells a kernel executes: code that is not blank."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+class _Progress:
+    """Prints a line as each code cell starts, and knows where the notebook is when it fails."""
+
+    def __init__(self, name: str, total: int):
+        self.name, self.total, self.number, self.shift = name, total, 0, 0
+        self.start = time.monotonic()
+
+    def __call__(self, cell: NotebookNode, cell_index: int) -> None:
+        if INJECTED in cell.metadata.get("tags", []):
+            self.shift = 1  # cells are counted as the author sees them
+            return
+        self.number = cell_index + 1 - self.shift
+        if cell.cell_type == "code":
+            seconds = time.monotonic() - self.start
+            print(f"{self.name}: cell {self.number}/{self.total}, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+class _Kernel(AsyncKernelManager):
+    """The Python that runs this program, whatever kernels, start-up files and matplotlibrc a user has."""
+
+    transport_encryption = "auto"  # other users of a cluster's node can reach its ports
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        cache = ROOT / "build" / "cache"
+        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {
+            "PYTHONPATH": os.pathsep.join(path),  # the pixellib of this checkout, wherever it was installed from
+            "PYTHONHASHSEED": "0",
+            "IPYTHONDIR": str(cache / "ipython"),
+            "MPLCONFIGDIR": str(cache / "matplotlib"),
+        }
+        return KernelSpec(**get_kernel_dict(), env=environment)
+
+
+def _run(name: str, path: Path, partial: Path, values: dict, num_cells: int) -> NotebookNode:
+    """Papermill, with its failures turned into one line, and one more try when the kernel did not come up."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    for directory in ("ipython", "matplotlib"):
+        (ROOT / "build" / "cache" / directory).mkdir(parents=True, exist_ok=True)
+    for attempt in (1, 2):
+        progress = _Progress(name, num_cells)
+        try:
+            executed = papermill.execute_notebook(
+                *(str(file).replace("{", "{{").replace("}", "}}") for file in (path, partial)),
+                parameters=values,
+                kernel_name="python3",
+                language="python",
+                cwd=path.parent,
+                progress_bar=False,
+                start_timeout=300,
+                kernel_manager_class=_Kernel,
+                on_cell_start=progress,
+                iopub_timeout=120,  # 4 seconds are too short on a busy machine
+                coalesce_streams=True,  # of a progress bar the last state stays
+                record_timing=False,
+            )
+            _believe(executed)
+            return executed
+        except PapermillExecutionError as error:
+            print(error, file=sys.stderr)
+            reason = f"{error.ename}: {error.evalue}"
+        except (DeadKernelError, CellTimeoutError, RuntimeError) as error:
+            if progress.number == 0 and attempt == 1:  # most likely another kernel was quicker to a port
+                print(
+                    f"{name}: the kernel did not start ({error}); trying once more",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                continue
+            died = isinstance(error, DeadKernelError)
+            reason = "the kernel died; was it killed for lack of memory?" if died else str(error)
+        where = f"in cell {progress.number}/{num_cells}" if progress.number else "before its first cell"
+        raise RuntimeError(f"notebook {name} failed {where}: {reason} (so far: {shorten(partial)})")
+
+
+def _believe(notebook: NotebookNode) -> None:
+    """RuntimeError unless every code cell was executed, in order, without an error."""
+    last = 0
+    for cell in code_cells(notebook):
+        count = cell.execution_count or 0
+        failed = any(output.output_type == "error" for output in cell.outputs)
+        if failed or cell.metadata.papermill.get("exception") or count <= last:
+            first = cell.source.strip().splitlines()[0]
+            raise RuntimeError(f"the cell that starts with `{first}` was not executed to its end")
+        last = count

@@ -1,0 +1,205 @@
+"""PixelCNN++: the published network to the last digits, drawn pixel by pixel with nothing computed twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pixellib import checkpoints
+from pixellib.likelihoods import Categorical, LogisticMixture
+from pixellib.models import PixelCNNpp
+from pixellib.models.autoregressive.convert import AVERAGE, openai_pixelcnnpp
+from pixellib.models.autoregressive.leak_test import assert_causal
+from pixellib.models.autoregressive.pixelcnnpp import concat_elu
+from pixellib.models.autoregressive.sampling import cached_params
+
+
+@pytest.fixture(scope="module")
+def published():
+    return dict(np.load(Path(__file__).parent / "fixtures" / "openai_pixelcnnpp.npz", allow_pickle=False))
+
+
+@pytest.fixture
+def arrays(published):
+    return {str(name): published[str(name)] for name in published["var_order"]}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def build(channels=3, likelihood=None, **options):
+    torch.manual_seed(0)
+    options = {"num_filters": 6, "num_resnets": 1, **options}
+    model = PixelCNNpp(channels, likelihood=likelihood or LogisticMixture(2), size=(8, 4), **options).double()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    return model.eval()
+
+
+VARIANTS = [
+    (3, LogisticMixture(2), {}),
+    (1, Categorical(8), {}),
+    (3, Categorical(8), {}),
+    (3, Categorical(8), {"num_classes": 3}),
+    (3, Categorical(8), {"embedding": 2}),
+    (1, LogisticMixture(2), {"weight_norm": False, "num_resnets": 2}),
+    (3, LogisticMixture(2), {"head_width": 9}),
+]
+NO_SHORTCUTS = (1, LogisticMixture(2), {"shortcuts": False})
+
+
+def test_the_published_network_is_reproduced(published, arrays):
+    model = openai_pixelcnnpp(arrays)
+    x = torch.from_numpy(published["x"]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        params, log_p = model.params(x), model.log_prob(x)
+        torch.testing.assert_close(params, torch.from_numpy(published["output"]).permute(0, 3, 1, 2), atol=2e-5, rtol=0)
+        exact = torch.from_numpy(published["exact_loglik_per_image_f64"])
+        torch.testing.assert_close(log_p.double(), exact, rtol=2e-6, atol=0)
+        params, log_p = model.double().params(x), model.log_prob(x)
+    expected = torch.from_numpy(published["output_f64"]).permute(0, 3, 1, 2)
+    torch.testing.assert_close(params, expected, atol=2e-6, rtol=0)  # its input was scaled in float32
+    torch.testing.assert_close(log_p, exact, rtol=2e-7, atol=0)
+
+
+def test_exponential_averages_are_preferred(arrays):
+    averaged = {name: value for name, value in arrays.items() if name != "model/conv2d_0/b"}
+    averaged |= {
+        "model/conv2d_0/b" + AVERAGE: arrays["model/conv2d_0/b"],
+        "model/conv2d_1/b": arrays["model/conv2d_1/b"] + 1,
+    }
+    averaged["model/conv2d_1/b" + AVERAGE] = arrays["model/conv2d_1/b"]
+    states = [openai_pixelcnnpp(given).state_dict() for given in (arrays, averaged)]
+    assert all(torch.equal(mine, states[1][name]) for name, mine in states[0].items())
+
+
+def test_a_broken_mapping_is_refused_by_name(arrays):
+    def without(name):
+        return {key: value for key, value in arrays.items() if key != name}
+
+    for broken, complaint in (
+        ({}, r"33 n \+ 24 layers.* got 0 variables"),
+        ({"model/conv2d_0/V": np.zeros((2, 3, 4, 6))}, r"33 n \+ 24 layers.* got 1 variables of 1 layers"),
+        (without("model/conv2d_0/V"), r"33 n \+ 24 layers"),
+        (without("model/conv2d_7/V"), r"1 variables are missing \(model/conv2d_7/V\), 0 too many"),
+        (without("model/conv2d_7/g"), r"1 variables are missing \(model/conv2d_7/g\), 0 too many"),
+        (
+            {**arrays, "model/extra/b": arrays["model/conv2d_0/b"]},
+            r"0 variables are missing, 1 too many \(model/extra/b",
+        ),
+        ({**arrays, "model/conv2d_7/b": np.zeros(5)}, r"model/conv2d_7/b has shape \(5,\)"),
+        ({**arrays, "model/dense_22/b": np.zeros(31)}, "31 parameters for 3 channels are no mixture"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            openai_pixelcnnpp(broken)
+
+
+def test_at_full_size_it_has_as_many_parameters_as_published():
+    with torch.device("meta"):
+        assert sum(p.numel() for p in PixelCNNpp().parameters()) == pytest.approx(53.66e6, abs=5e3)
+
+
+@pytest.mark.parametrize(("channels", "head", "options"), VARIANTS)
+def test_only_the_past_is_seen_and_all_neighbours_of_it(channels, head, options):
+    model = build(channels, head, **options)
+    assert_causal(model, size=(8, 4), condition=torch.tensor([1]) if model.num_classes else None)
+
+
+def test_without_shortcuts_what_the_smaller_sizes_pass_over_is_lost():
+    channels, head, options = NO_SHORTCUTS
+    with pytest.raises(AssertionError, match="never reaches parameters right"):
+        assert_causal(build(channels, head, **options), size=(8, 4))
+
+
+@pytest.mark.parametrize(("channels", "head", "options"), [*VARIANTS, NO_SHORTCUTS])
+def test_cached_and_naive_sampling_draw_identical_images(channels, head, options):
+    model = build(channels, head, **options)
+    condition = torch.tensor([0, 2]) if model.num_classes else None
+    levels = getattr(head, "num_levels", 256)
+    image = torch.randint(levels, (channels, 8, 4), generator=seeded(), dtype=torch.uint8)
+    for num_known in (0, 3):  # an odd number of rows ends between those of the smaller sizes
+        asked = {"condition": condition, "given": (image, num_known)}
+        fast, slow = (model.sample(2, generator=seeded(), cached=cached, **asked) for cached in (True, False))
+        assert torch.equal(fast, slow) and fast.double().std() > 0
+
+
+def test_cached_parameters_agree_with_a_forward_pass_in_float32(arrays):
+    model = openai_pixelcnnpp(arrays)
+    x = torch.randint(256, (2, 3, 8, 12), generator=seeded(), dtype=torch.uint8)
+    with torch.inference_mode():
+        whole = model.params(x)
+        for (row, column, _), params in cached_params(model, x, None, 1):
+            torch.testing.assert_close(params[..., 0, 0], whole[:, :, row, column], atol=1e-4, rtol=0)
+
+
+def test_features_begin_standardised_by_the_data(digits):
+    torch.manual_seed(0)
+    model = PixelCNNpp(1, 8, 1, LogisticMixture(2), size=(28, 28), dropout=0.0)
+    seen = {}
+    ends = {id(block.last) for block in model.body.blocks()}
+    for layer in model.convolutions():
+        layer.register_forward_hook(lambda layer, inputs, output: seen.__setitem__(layer, output))
+    model.initialise(digits)
+    with torch.no_grad():
+        model.params(digits[:64])
+    for layer, output in seen.items():
+        spread = output.std((0, 2, 3), correction=0)
+        assert (output.mean((0, 2, 3)).abs() < 1e-3).all()
+        torch.testing.assert_close(
+            spread, torch.full_like(spread, 0.1 if id(layer) in ends else 1.0), atol=2e-3, rtol=0
+        )
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    model, fresh = build(), build(num_classes=None)
+    with torch.no_grad():
+        for weight in fresh.parameters():
+            weight.zero_()
+    checkpoints.save(tmp_path / "a.safetensors", model.state_dict(), {"name": "a"})
+    tensors, _ = checkpoints.load(tmp_path / "a.safetensors")
+    checkpoints.restore(fresh, tensors, "a")
+    x = torch.randint(256, (2, 3, 8, 4), generator=seeded(), dtype=torch.uint8)
+    assert torch.equal(model.log_prob(x), fresh.log_prob(x))
+
+
+@pytest.mark.parametrize("num_groups", [1, 3])
+def test_concatenated_elu_has_the_gradient_of_its_formula(num_groups):
+    """Its own backward pass keeps half as much; finite differences are the judge."""
+    x = torch.randn(2, 6, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: concat_elu(x, num_groups), x)
+    positive, negative = concat_elu(x, num_groups).unflatten(1, (num_groups, 2, -1)).unbind(2)
+    torch.testing.assert_close(positive.flatten(1, 2), torch.nn.functional.elu(x))
+    torch.testing.assert_close(negative.flatten(1, 2), torch.nn.functional.elu(-x))
+
+
+def test_networks_and_sizes_that_do_not_work_are_refused():
+    for options, complaint in (
+        ({"size": (28, 30)}, "heights and widths divisible by 4, got"),
+        ({"num_filters": 0}, "at least 1, got 0, 5"),
+        ({"num_resnets": 0}, "at least 1, got 160, 0"),
+        ({"num_filters": 8, "likelihood": Categorical()}, "8 features do not divide into 3 ordered channels"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            PixelCNNpp(**options)
+    model = build()
+    with pytest.raises(ValueError, match="divisible by 4"):
+        model.log_prob(torch.zeros(1, 3, 8, 6, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="divisible by 4"):
+        model.sample(1, size=(6, 8))
+
+
+def test_a_trunk_in_bfloat16_hardly_moves_parameters_and_draws():
+    """What comes near the levels stays in float32: first layers, residual sums and the last layer."""
+    model = PixelCNNpp(3, 12, 1, LogisticMixture(2), size=(8, 8)).eval()
+    x = torch.randint(256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    model.initialise(x)
+    with torch.inference_mode():
+        exact = model.params(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model.params(x)
+            assert rounded.dtype == torch.float32 and not torch.equal(rounded, rounded.bfloat16().float())
+        assert 1e-5 < (rounded - exact).abs().mean() < 1e-2  # of features whose standard deviation is 1
+    assert model.sample(2, precision="bf16").shape == (2, 3, 8, 8)

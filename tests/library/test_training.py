@@ -1,0 +1,373 @@
+"""fit: what each setting does, to the digit; what stops it, and what is left then."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from pixellib import checkpoints
+from pixellib.data import binarise
+from pixellib.likelihoods import Bernoulli
+from pixellib.models import IWAE, ImageModel
+from pixellib.training import NonFiniteLoss, Settings, fit
+
+
+class Marginals(ImageModel):
+    """An independent coin for each pixel, in float64: nothing is drawn, and the best weights are known."""
+
+    kind = "exact"
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(1, 28, 28, dtype=torch.float64))
+
+    def log_prob(self, x, condition=None):
+        return Bernoulli()(self.logits).log_prob(x)
+
+
+class Slope(ImageModel):
+    """loss = slope * weight, so that every gradient is known; `before(step)` is called first."""
+
+    kind = "exact"
+
+    def __init__(self, slope=1.0, before=lambda step: None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
+        self.slope, self.before, self.step = slope, before, 0
+
+    def loss(self, x, condition=None):
+        self.step += 1
+        self.before(self.step)
+        return self.slope * self.weight
+
+
+BLANK = torch.zeros(8, 1, 2, 2, dtype=torch.uint8)
+# Adam with nothing to remember and an overwhelming eps is plain gradient descent of rate 1.
+PLAIN = {"betas": (0.0, 0.0), "eps": 1e15, "learning_rate": 1e15, "ema_decay": None}
+
+
+def quiet(*args, **kwargs):
+    return fit(*args, progress=False, device="cpu", **kwargs)
+
+
+def small_iwae(num_samples=2):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return IWAE(num_latents=(8,), num_hidden=(32,), num_samples=num_samples)
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def without_clock(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def test_the_loss_falls_on_real_digits(digits):
+    training = quiet(
+        small_iwae(),
+        digits[:1500],
+        Settings(steps=150, batch_size=50, learning_rate=5e-3, ema_decay=0.9, validate_every=30),
+        validation=binarise(digits[1500:], torch.Generator().manual_seed(0)),
+        transform=binarise,
+        unit="nats",
+    )
+    assert [row["step"] for row in training.history] == [30, 60, 90, 120, 150]
+    for key in ("train_nats", "validation_nats"):
+        losses = [row[key] for row in training.history]
+        assert losses == sorted(losses, reverse=True), key
+        assert losses[-1] < 165 < 185 < losses[0], losses
+    assert not training.model.training and training.images_seen == 150 * 50 and training.steps == 150
+
+
+def test_the_best_weights_are_found(digits):
+    """For independent coins these are known: the frequency of each pixel in the data."""
+    x = binarise(digits[:200], torch.Generator().manual_seed(0))
+    settings = Settings(steps=300, batch_size=200, learning_rate=0.1, schedule="cosine", ema_decay=None)
+    model = quiet(Marginals(), x, settings).model
+    torch.testing.assert_close(model.logits.sigmoid(), (x == 255).double().mean(0), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({}, [1, 1, 1, 1, 1]),
+        ({"schedule": "cosine"}, [1, 0.5 + 0.5 * math.cos(math.pi / 5), 0.5 + 0.5 * math.cos(2 * math.pi / 5),
+                                  0.5 + 0.5 * math.cos(3 * math.pi / 5), 0.5 + 0.5 * math.cos(4 * math.pi / 5)]),
+        ({"schedule": "exponential", "decay": 0.5}, [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]),
+        ({"warmup_steps": 3}, [1 / 4, 2 / 4, 3 / 4, 1, 1]),
+        ({"warmup_steps": 1, "schedule": "exponential", "decay": 0.1}, [0.5, 0.1, 0.01, 0.001, 0.0001]),
+    ],
+)  # fmt: skip
+def test_every_step_has_the_learning_rate_of_the_schedule(settings, rates):
+    """Under a constant gradient Adam moves by exactly its learning rate, so the path of the weight shows it."""
+    settings = Settings(steps=5, batch_size=4, learning_rate=0.1, ema_decay=None, eps=0.0, **settings)
+    path, model = [], Slope()
+    model.before = lambda step: path.append(model.weight.item())
+    path.append(quiet(model, BLANK, settings).model.weight.item())
+    moves = [before - after for before, after in itertools.pairwise(path)]
+    assert moves == pytest.approx([0.1 * rate for rate in rates], abs=1e-12)
+    assert [0.1 * settings.lr_factor(step) for step in range(5)] == pytest.approx(moves)
+
+
+def test_averaging_is_an_exponential_moving_average_that_soon_forgets_the_first_steps():
+    """Gradient descent of rate 1 on a slope of 1: the weight is -1, -2, ...; the model trained is left as it ended."""
+    model = Slope()
+    averaged = quiet(model, BLANK, Settings(steps=4, batch_size=4, **PLAIN | {"average": 0.2})).model
+    expected = -1.0
+    for weight, decay in ((-2.0, 2 / 11), (-3.0, 0.2), (-4.0, 0.2)):  # 3 / 12 and 4 / 13 are more than 0.2
+        expected = decay * expected + (1 - decay) * weight
+    assert averaged.weight.item() == pytest.approx(expected)
+    assert model.weight.item() == pytest.approx(-4)
+
+
+@pytest.mark.parametrize(("slope", "moved"), [(0.5, -1.5), (10.0, -6.0), (-10.0, 6.0)])
+def test_a_gradient_longer_than_clip_is_shortened_to_it(slope, moved):
+    model = quiet(Slope(slope), BLANK, Settings(steps=3, batch_size=4, max_grad_norm=2.0, **PLAIN)).model
+    assert model.weight.item() == pytest.approx(moved, rel=1e-6)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_batch_in_parts_is_the_same_batch(digits, clip):
+    """Mean of means over equal parts: gradients, clipping and so weights are those of the whole, up to rounding."""
+    x = binarise(digits[:64], torch.Generator().manual_seed(0))
+    weights = [
+        quiet(
+            Marginals(), x, Settings(steps=5, batch_size=16, accumulate=parts, max_grad_norm=clip, **PLAIN)
+        ).model.logits
+        for parts in (1, 2, 4)
+    ]
+    assert weights[0].abs().max() > 0.1
+    torch.testing.assert_close(weights[1:], [weights[0]] * 2, atol=1e-12, rtol=1e-9)
+
+
+def test_each_epoch_sees_every_image_once_in_a_new_order_with_its_label():
+    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
+    seen = []
+
+    class Witness(Slope):
+        def loss(self, x, condition=None):
+            assert torch.equal(x.flatten().long(), condition - 100)
+            seen.extend(x.flatten().tolist())
+            return super().loss(x)
+
+    quiet(Witness(), images, Settings(steps=15, batch_size=2), labels=torch.arange(10) + 100)
+    epochs = [seen[:10], seen[10:20], seen[20:]]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_every_step_has_noise_of_its_own_that_a_resumed_training_draws_again(tmp_path):
+    """What models and transforms draw from the global generator is a function of seed and step alone."""
+
+    def train(folder, drawn, seed=0, stop_at=None):
+        def draw(x, generator):
+            drawn.append(torch.rand(()).item())
+            if len(drawn) == stop_at:
+                raise KeyboardInterrupt
+            return x
+
+        quiet(Slope(), BLANK, Settings(steps=8, batch_size=4), transform=draw, seed=seed, folder=folder, save_every=0)
+
+    alone, other, resumed = [], [], []
+    train(tmp_path / "alone", alone)
+    train(tmp_path / "other", other, seed=1)
+    assert len({*alone, *other}) == 16
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, resumed, stop_at=5)
+    train(tmp_path, resumed)
+    assert resumed == [*alone[:5], *alone[4:]]
+
+
+def test_initialisation_sees_the_images_once_and_not_again_on_resume(tmp_path):
+    calls = []
+
+    class Initialised(Slope):
+        def initialise(self, images):
+            calls.append(images)
+            self.weight.data.fill_(7.0)
+
+    settings = Settings(steps=2, batch_size=4, **PLAIN)
+    for _ in range(2):
+        assert quiet(Initialised(), BLANK, settings, folder=tmp_path).model.weight.item() == pytest.approx(5.0)
+    assert len(calls) == 1 and calls[0] is BLANK
+
+
+def test_a_training_repeats_to_the_byte_and_leaves_the_global_generator_alone(digits):
+    def train(seed):
+        return quiet(small_iwae(), digits, Settings(steps=4, batch_size=20), transform=binarise, seed=seed)
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = train(seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    assert same(first.model, train(seed=3).model)
+    assert not same(first.model, train(seed=4).model)
+
+
+def test_a_training_interrupted_anywhere_ends_like_one_left_alone(digits, tmp_path):
+    """Weights to the byte and history to the digit, however often the state was saved and wherever it stopped."""
+    validation = binarise(digits[:100], torch.Generator().manual_seed(0))
+
+    def train(folder, stop_at=None):
+        model = small_iwae()
+        loss, calls = model.loss, iter(range(1, 1000))
+
+        def interrupted(x, condition=None):
+            if next(calls) == stop_at:
+                raise KeyboardInterrupt
+            return loss(x, condition)
+
+        model.loss = interrupted
+        settings = Settings(steps=70, batch_size=20, ema_decay=0.9, max_grad_norm=10.0, accumulate=2, validate_every=30)
+        return quiet(
+            model, digits, settings, validation=validation, transform=binarise, folder=folder, save_every=0, unit="nats"
+        )
+
+    alone = train(None)
+    for stop_at in (1, 40, 57, 20):  # parts; each time from where the last one got to, in two parts per step
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, stop_at)
+    assert checkpoints.load_resume(tmp_path / "resume.pt")["step"] == 0 + 19 + 28 + 9
+    resumed = train(tmp_path)
+    assert same(resumed.model, alone.model)
+    assert without_clock(resumed.history) == without_clock(alone.history)
+    again = train(tmp_path, stop_at=1)  # finished: returned as it is
+    assert same(again.model, alone.model) and again.history == resumed.history
+
+
+@pytest.mark.parametrize("bad", [1, 7, 50, 51, 119])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_finite_names_its_step(bad, value):
+    """Losses are looked at in windows of 50 so that a GPU need not wait; the step named is still the first bad one."""
+
+    class Spoilt(Slope):
+        def loss(self, x, condition=None):
+            return super().loss(x) + (float(value) if self.step >= bad else 0)
+
+    with pytest.raises(NonFiniteLoss, match=rf"the loss is {value} at step {bad}$"):
+        quiet(Spoilt(), BLANK, Settings(steps=150, batch_size=4))
+
+
+@pytest.mark.parametrize("bad", [2, 30])
+def test_after_a_bad_loss_the_last_good_state_is_there_and_goes_on(tmp_path, bad):
+    model = Slope(before=lambda step: setattr(model, "slope", torch.nan if step == bad else 1.0))
+    settings = Settings(steps=40, batch_size=4, **PLAIN)
+    with pytest.raises(NonFiniteLoss, match=rf"nan at step {bad}; the last good state is kept in .*resume\.pt"):
+        quiet(model, BLANK, settings, folder=tmp_path, save_every=0)
+    kept = checkpoints.load_resume(tmp_path / "resume.pt")
+    assert kept["step"] == bad - 1 and kept["model"]["weight"].item() == pytest.approx(1 - bad)
+    assert quiet(Slope(), BLANK, settings, folder=tmp_path).model.weight.item() == pytest.approx(-40)
+
+
+def test_logits_that_become_nan_stop_the_training_at_their_step(tmp_path):
+    """A likelihood refuses NaN logits itself, and knows nothing of steps: fit adds the step."""
+
+    class Breaking(Marginals):
+        calls = 0
+
+        def loss(self, x, condition=None):
+            self.calls += 1
+            return -Bernoulli()(self.logits + (torch.nan if self.calls == 5 else 0)).log_prob(x).mean()
+
+    x = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(NonFiniteLoss, match="Bernoulli: the logits are not finite at step 5; the last good state"):
+        quiet(Breaking(), x, Settings(steps=9, batch_size=4), folder=tmp_path, save_every=0)
+    assert checkpoints.load_resume(tmp_path / "resume.pt")["step"] == 4
+
+
+def test_an_earlier_bad_loss_is_named_before_the_logits_it_spoilt():
+    """An infinite loss at step 3 leaves NaN weights, which the likelihood of step 4 refuses: step 3 is the culprit."""
+
+    class Breaking(Marginals):
+        calls = 0
+
+        def loss(self, x, condition=None):
+            self.calls += 1
+            return super().loss(x) * (torch.inf if self.calls == 3 else 1)
+
+    x = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(NonFiniteLoss, match=r"the loss is inf at step 3$"):
+        quiet(Breaking(), x, Settings(steps=9, batch_size=4))
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    """A finite loss may have a gradient that is not: the square root at zero."""
+    model = Slope()
+    model.loss = lambda x, condition=None: (
+        Slope.loss(model, x) + (model.weight * (0 if model.step == 6 else 1)).abs().sqrt()
+    )
+    with pytest.raises(NonFiniteLoss, match="the weights are not finite after step 6; the last good state"):
+        model.weight.data.fill_(100.0)
+        quiet(model, BLANK, Settings(steps=9, batch_size=4), folder=tmp_path, save_every=0)
+    assert checkpoints.load_resume(tmp_path / "resume.pt")["step"] == 5
+
+
+def test_a_folder_of_another_training_is_refused_and_left_as_it_is(tmp_path, digits):
+    settings = Settings(steps=2, batch_size=4)
+    quiet(Slope(), BLANK, settings, folder=tmp_path)
+    before = (tmp_path / "resume.pt").read_bytes()
+    other_steps = Settings(steps=3, batch_size=4)
+    for model, images, asked, seed, complaint in (
+        (Slope(), BLANK, other_steps, 0, r"resume\.pt belongs to another training \(steps 2, not 3\): delete it"),
+        (Slope(), BLANK, settings, 1, "seed 0, not 1"),
+        (Slope(), BLANK[:7], settings, 0, "num_images 8, not 7"),
+        (Marginals(), BLANK, settings, 0, r"resume\.pt does not fit the model: missing logits; surplus weight"),
+    ):
+        with pytest.raises(checkpoints.CheckpointError, match=complaint):
+            quiet(model, images, asked, folder=tmp_path, seed=seed)
+    with pytest.raises(checkpoints.CheckpointError, match="initialise True, not False"):
+        quiet(Slope(), BLANK, settings, folder=tmp_path, initialise=False)  # begins with weights of its own
+    assert (tmp_path / "resume.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"batch_size": 6, "accumulate": 4}, "batch_size 6 does not divide into 1 processes x 4 parts"),
+        ({"batch_size": 9}, "batch_size 9 is larger than the 8 training images"),
+        ({"batch_size": 4, "schedule": "linear"}, "unknown schedule 'linear'; choose one of constant, cosine, exp"),
+        ({"batch_size": 4, "precision": "fp8"}, "unknown precision 'fp8'; choose one of auto, bf16, fp32"),
+        ({"batch_size": 0}, "must be at least 1"),
+        ({"batch_size": 4, "steps": 0}, "must be at least 1"),
+        ({"batch_size": 4, "accumulate": 0}, "must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        quiet(Slope(), BLANK, Settings(**{"steps": 2, **settings}))
+
+
+def test_scalars_and_bar_show_the_loss_in_the_unit_asked(tmp_path, capsys):
+    """Mean loss 7 over 4 sub-pixels is 7 / (4 log 2) bits per dimension."""
+
+    class Constant(Slope):
+        def loss(self, x, condition=None):
+            return super().loss(x) * 0 + 7
+
+        def log_prob(self, x, condition=None):
+            return torch.full((len(x),), -5.0)
+
+    settings = Settings(steps=120, batch_size=4, validate_every=60)
+    for unit, in_unit in (("bits", 1 / (4 * math.log(2))), ("nats", 1)):
+        training = fit(Constant(), BLANK, settings, validation=BLANK, unit=unit, device="cpu", folder=tmp_path / unit)
+        assert without_clock(training.history) == [
+            {"step": step, f"train_{unit}": round(7 * in_unit, 5), f"validation_{unit}": round(5 * in_unit, 5)}
+            for step in (60, 120)
+        ]
+        events = EventAccumulator(str(tmp_path / unit / "tensorboard"))
+        events.Reload()
+        for tag, value, steps in (
+            (f"loss/train ({unit})", 7, [50, 60, 110, 120]),
+            (f"loss/validation ({unit})", 5, [60, 120]),
+        ):
+            scalars = events.Scalars(tag)
+            assert [event.step for event in scalars] == steps
+            assert [event.value for event in scalars] == pytest.approx([value * in_unit] * len(steps), rel=1e-5)
+        assert "120/120" in (shown := capsys.readouterr().err) and f"{7 * in_unit:.4f} {unit}" in shown

@@ -1,0 +1,179 @@
+"""The command line: quick to answer, one line for what a user got wrong, and calls that say what was asked."""
+
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixellib import data, training
+from pixellib.models import GatedPixelCNN
+from pixellib.series import cli, runs
+
+
+def call(capsys, *arguments):
+    """Exit code, standard output and standard error of `pixellib ARGUMENTS`."""
+    code = 0
+    try:
+        cli.main(list(arguments))
+    except SystemExit as end:
+        code = end.code or 0
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_names_the_commands_and_does_not_wait_for_torch():
+    code = (
+        "import sys; from pixellib import cli\n"
+        "try: cli.main(['--help'])\n"
+        "finally: print('heavy:', {'torch', 'papermill', 'matplotlib'} & set(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "heavy: set()" in answer
+    for command in ("runs", "train", "sample", "notebook", "data", "figures", "publish", "check"):
+        assert f"\n  {command} " in answer
+
+
+def test_python_m_pixellib_is_the_same_program():
+    """What torchrun starts: `torchrun -m pixellib train NAME`."""
+    answer = subprocess.run([sys.executable, "-m", "pixellib", "--help"], capture_output=True, text=True)
+    assert answer.returncode == 0 and "Usage: pixellib" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["train", "iwae-k7"], "unknown run 'iwae-k7'"),
+        (["train", "iwae-k1", "--profile", "fast"], "unknown profile 'fast'"),
+        (["sample", "iwae-k7", "--out", "x.png"], "unknown run 'iwae-k7'"),
+        (["notebook", "99_none"], "unknown notebook '99_none'"),
+        (["data", "mnits"], "mnits"),
+        (["figures", "--profile", "fast"], "unknown profile 'fast'"),
+    ],
+)
+def test_what_a_user_got_wrong_is_one_line_with_the_valid_choices(capsys, arguments, reason):
+    code, out, err = call(capsys, *arguments)
+    assert code == 1 and out == ""
+    assert err.startswith("pixellib: ") and err.count("\n") == 1
+    assert reason in err and any(word in err for word in ("iwae-k5", "quick", "01_", "mnist"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that is not there")
+def test_a_device_that_is_not_there_is_named(capsys):
+    code, _, err = call(capsys, "train", "iwae-k1", "--profile", "quick", "--device", "cuda")
+    assert code == 1 and "'cuda' is not available here" in err and "cpu" in err
+
+
+def test_errors_of_the_system_are_one_line_with_the_file(capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "build/x")
+
+    monkeypatch.setattr(execute, "execute", full)
+    assert call(capsys, "notebook", "01_iwae") == (1, "", "pixellib: build/x: No space left on device\n")
+
+
+def test_a_message_of_several_lines_becomes_one(capsys, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("first\n   second")
+
+    monkeypatch.setattr(execute, "execute", fail)
+    assert call(capsys, "notebook", "01_iwae")[2] == "pixellib: first second\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden(capsys, monkeypatch):
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(execute, "execute", fail)
+    with pytest.raises(AssertionError):
+        cli.main(["notebook", "01_iwae"])
+    monkeypatch.setenv("PIXELLIB_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="unknown run"):
+        cli.main(["train", "iwae-k7"])
+
+
+def test_usage_errors_end_with_two(capsys):
+    code, _, err = call(capsys, "train")
+    assert code == 2 and "Missing argument" in err
+
+
+def test_runs_and_data_are_listed(capsys):
+    code, out, _ = call(capsys, "runs")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == runs.names()
+    code, out, _ = call(capsys, "data")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(data.NAMES)
+
+
+def test_data_fetches_every_split(capsys):
+    code, out, _ = call(capsys, "data", "mnist")
+    assert code == 0
+    assert out.splitlines() == [
+        "mnist train: (50000, 1, 28, 28) uint8",
+        "mnist validation: (10000, 1, 28, 28) uint8",
+        "mnist test: (10000, 1, 28, 28) uint8",
+    ]
+
+
+RESULT = {
+    "split": "test", "kind": "lower bound", "num_samples": 5000,
+    "log_likelihood": -85.5, "standard_error": 0.25, "bits_per_dim": 0.157,
+}  # fmt: skip
+
+
+def test_train_passes_on_what_was_asked_and_reports_once(capsys, monkeypatch):
+    asked = []
+
+    def train(self, profile, **settings):
+        asked.append((self.name, profile, settings))
+        return {"results": [RESULT]}
+
+    monkeypatch.setattr(runs.Run, "train", train)
+    _, out, _ = call(capsys, "train", "iwae-k5", "--profile", "quick", "--device", "cpu", "--seed", "3", "--fresh")
+    assert asked == [("iwae-k5", "quick", {"device": "cpu", "seed": 3, "resume": False})]
+    assert out == "iwae-k5 test: -85.5 +- 0.25 nats, 0.157 bits per dimension (lower bound, M = 5000)\n"
+    monkeypatch.setattr(training, "process_group", lambda: nullcontext(1))  # torchrun's second process is silent
+    assert call(capsys, "train", "iwae-k5") == (0, "", "")
+    assert asked[1] == ("iwae-k5", "reference", {"device": "auto", "seed": 0, "resume": True})
+
+
+def test_notebook_passes_on_what_was_asked(capsys, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(execute, "execute", lambda *arguments: asked.append(arguments))
+    output = tmp_path / "x.ipynb"
+    call(capsys, "notebook", "01_iwae", "--profile", "quick", "-p", "seed=1", "-p", "retrain=True",
+         "--output", str(output))  # fmt: skip
+    assert asked == [("01_iwae", ["profile=quick", "seed=1", "retrain=True"], output)]
+
+
+def untrained(self, profile, **_):
+    torch.manual_seed(0)
+    return self.build(profile).eval()
+
+
+def test_sample_writes_one_grid_that_its_seed_decides(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs.Run, "load_or_train", untrained)
+
+    def sample(seed):
+        out = tmp_path / "grid.png"
+        arguments = ("sample", "iwae-k1", "--num", "6", "--out", str(out), "--seed", str(seed))
+        assert call(capsys, *arguments)[0] == 0
+        return np.asarray(Image.open(out))
+
+    first = sample(0)
+    assert first.shape == (3 * 29 + 1, 2 * 29 + 1, 3), "3 rows of 2 images, 1 pixel apart"
+    assert (sample(0) == first).all() and (sample(1) != first).any()
+
+
+def test_sample_draws_all_classes_or_the_one_that_is_asked_for(capsys, monkeypatch, tmp_path):
+    asked, out = [], str(tmp_path / "grid.png")
+    monkeypatch.setattr(runs.Run, "load_or_train", untrained)
+    monkeypatch.setattr(GatedPixelCNN, "sample", lambda model, num, *, condition, generator: (
+        asked.append(condition.tolist()), torch.zeros(num, 1, 28, 28, dtype=torch.uint8))[1])  # fmt: skip
+    for more in ([], ["--label", "7"]):
+        assert call(capsys, "sample", "gated-mnist-class", "--num", "12", "--out", out, *more)[0] == 0
+    assert asked == [[*range(10), 0, 1], [7] * 12]
+    code, _, complaint = call(capsys, "sample", "iwae-k1", "--out", out, "--label", "7")
+    assert code == 1 and "run iwae-k1 has no classes to choose from" in complaint
