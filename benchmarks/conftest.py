@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixellib import checkpoints, devices
+from pixellib import devices, files
 
 RECORD = Path(__file__).resolve().parents[1] / "build" / "bench" / "bench.json"
 CPU = torch.device("cpu")
@@ -99,7 +99,7 @@ def pytest_terminal_summary(terminalreporter, config):
     rows = [{key: value for key, value in row.items() if key != "machine"} for row in rows]
     rows = [{k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
     latest = {row["name"]: row for row in [*recorded_before(machine, config), *rows]}
-    checkpoints.write_json(RECORD, {"hardware": machine["hardware"], "rows": list(latest.values())})
+    files.write_json(RECORD, {"hardware": machine["hardware"], "rows": list(latest.values())})
     say = terminalreporter.write_line
     speeds = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in machine["matmul_gflops"].items())
     say("")

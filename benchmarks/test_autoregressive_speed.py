@@ -70,7 +70,7 @@ def digits(num):
 @pytest.mark.parametrize(("num_layers", "width"), [(5, 30), (9, 63)])
 def test_training(compare, num_layers, width):
     x = digits(64)
-    ours = GatedPixelCNN(num_layers=num_layers, width=width, kernel=5)
+    ours = GatedPixelCNN(num_layers=num_layers, num_filters=width, kernel_size=5)
     plain = PlainGatedPixelCNN(num_layers, width)
 
     def step():
@@ -85,7 +85,7 @@ def test_training(compare, num_layers, width):
 
 
 def test_sampling(compare):
-    model = GatedPixelCNN(num_layers=9, width=63, kernel=5).eval()
+    model = GatedPixelCNN(num_layers=9, num_filters=63, kernel_size=5).eval()
     plain = PlainGatedPixelCNN(9, 63).eval()
     x = digits(144)
 

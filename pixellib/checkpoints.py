@@ -5,10 +5,8 @@ Files appear whole or not at all: everything is written under another name, flus
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +15,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pixellib.files import write_atomically
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be used, and why."""
-
-
-def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
-    """Call write(temporary path) in the folder of `path` (made if missing), then rename the result to `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def write_json(path: Path | str, content: Any) -> Path:
-    """Write content as indented JSON, atomically."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def save(

@@ -3,7 +3,7 @@
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 
@@ -28,6 +28,12 @@ class Likelihood(Protocol):
 
     def __call__(self, params: Tensor) -> Distribution:
         """The distribution of images under params, float (B, P, H, W)."""
+
+    def init_output_(self, layer: nn.Module, channels: int) -> None:
+        """Set a network's last layer, in place, to where training should begin; may do nothing.
+
+        layer: has a `weight`, perhaps under weight normalisation, and a `bias`, float (P,).
+        """
 
 
 def at_least_float32(t: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
@@ -24,6 +24,9 @@ class Bernoulli:
 
     def channel_index(self, channels: int) -> torch.LongTensor:
         return torch.arange(channels)
+
+    def init_output_(self, layer: nn.Module, channels: int) -> None:
+        """Nothing: the layer's own initialisation will do."""
 
     def __call__(self, params: Tensor) -> "BernoulliImages":
         return BernoulliImages(params)

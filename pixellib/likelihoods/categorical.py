@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from pixellib.likelihoods.base import at_least_float32, check_images, check_params, levels_dtype
@@ -28,6 +28,9 @@ class Categorical:
 
     def channel_index(self, channels: int) -> torch.LongTensor:
         return torch.arange(channels).repeat_interleave(self.num_levels)
+
+    def init_output_(self, layer: nn.Module, channels: int) -> None:
+        """Nothing: the layer's own initialisation will do."""
 
     def __call__(self, params: Tensor) -> "CategoricalImages":
         channels = check_params("Categorical", params, self.num_levels)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 from torch.distributions.utils import lazy_property
@@ -52,6 +52,9 @@ class DiscretizedLogistic:
 
     def channel_index(self, channels: int) -> torch.LongTensor:
         return torch.arange(channels).repeat(2)
+
+    def init_output_(self, layer: nn.Module, channels: int) -> None:
+        """Nothing: the layer's own initialisation will do."""
 
     def __call__(self, params: Tensor) -> "LogisticMixtureImages":
         check_params("DiscretizedLogistic", params, 2)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from pixellib.likelihoods.base import at_least_float32, check_images, check_params, scale_levels
@@ -35,6 +35,9 @@ class Gaussian:
 
     def channel_index(self, channels: int) -> torch.LongTensor:
         return torch.arange(channels).repeat(1 if self.variance == "unit" else 2)
+
+    def init_output_(self, layer: nn.Module, channels: int) -> None:
+        """Nothing: the layer's own initialisation will do."""
 
     def __call__(self, params: Tensor) -> "GaussianImages":
         check_params("Gaussian", params, 1 if self.variance == "unit" else 2)

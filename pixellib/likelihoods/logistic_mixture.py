@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from pixellib.likelihoods.base import at_least_float32, check_params, scale_levels
 from pixellib.likelihoods.discretized_logistic import LogisticMixtureImages, Tails, check_settings, couple
@@ -60,6 +61,13 @@ class LogisticMixture:
         parts |= {"log_scales": torch.full((K,), -math.log(2 * K)), "coefficients": torch.zeros(K)}
         of_channel = [parts["means"], parts["log_scales"], parts["coefficients"]][: self._parts(channels)]
         return torch.cat([parts["logits"], *of_channel * channels])
+
+    @torch.no_grad()
+    def init_output_(self, layer: nn.Module, channels: int) -> None:
+        """Components begin side by side over the range (see `spread_params`), and the weights at a tenth."""
+        weight = layer.parametrizations.weight.original0 if parametrize.is_parametrized(layer) else layer.weight
+        weight.mul_(0.1)
+        layer.bias.copy_(self.spread_params(channels))
 
     def __call__(self, params: Tensor) -> LogisticMixtureImages:
         """ValueError for another number of parameters than K fits, FloatingPointError if one is not finite."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pixellib.likelihoods.base import Likelihood
@@ -56,8 +56,8 @@ class Permuted:
     def channel_index(self, channels: int) -> torch.LongTensor:
         return self.likelihood.channel_index(channels)
 
-    def spread_params(self, channels: int) -> Tensor:
-        return self.likelihood.spread_params(channels)
+    def init_output_(self, layer: nn.Module, channels: int) -> None:
+        self.likelihood.init_output_(layer, channels)
 
     def __call__(self, params: Tensor) -> "PermutedImages":
         return PermutedImages(self.likelihood(params), self.permutation)

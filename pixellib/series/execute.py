@@ -25,7 +25,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from pixellib import devices
-from pixellib.checkpoints import write_atomically
+from pixellib.files import write_atomically
 from pixellib.series.paths import ROOT
 from pixellib.series.runs import PROFILES
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pixellib.checkpoints import write_atomically
+from pixellib.files import write_atomically
 from pixellib.series.paths import ROOT
 
 FOLDER = ROOT / "figures"

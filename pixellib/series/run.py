@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from pixellib import __version__, checkpoints, data, devices
+from pixellib import __version__, checkpoints, data, devices, files
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
 from pixellib.models import ImageModel
@@ -220,7 +220,7 @@ class Run:
         record["sampling_seconds_per_image"] = round(_sampling_seconds(model), 6)
         if _first_process():
             checkpoints.save(path, model.state_dict(), record, dtype=torch.float16)
-            checkpoints.write_json(folder / f"{self.name}.json", record)
+            files.write_json(folder / f"{self.name}.json", record)
         return record
 
     def evaluate(

@@ -87,7 +87,7 @@ def _vae(
     **options,
 ) -> Run:
     """A convolutional VAE on grey values or colours. The quick profile trains on embedded images of the same size."""
-    shape = [1, 28, 28] if dataset == "mnist" else [3, 32, 32]
+    channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
         steps=steps, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule="cosine", max_grad_norm=100.0,
         ema_decay=0.998, validate_every=steps // 20,
@@ -97,12 +97,12 @@ def _vae(
         title=title,
         dataset=dataset,
         family=VAE,
-        options={"shape": shape, "num_latents": [20], "likelihood": likelihood, **options},
+        options={"channels": channels, "size": size, "num_latents": [20], "likelihood": likelihood, **options},
         plans={
             "quick": Plan(
                 replace(settings, steps=60, batch_size=16, learning_rate=3e-3, warmup_steps=5, ema_decay=0.9,
                         validate_every=15),
-                options={"width": 16}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
+                options={"num_filters": 16}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
                 num_validation=40, num_samples=10,
             ),
             "reference": Plan(settings, num_samples=num_samples),
@@ -147,7 +147,12 @@ def _pixelcnn(
         schedule="cosine", max_grad_norm=1.0, ema_decay=ema_decay, precision=precision,
         validate_every=steps // (4 if trial else 10),
     )  # fmt: skip
-    thin = {"num_layers": 3, "width": 18, "kernel": 3, **({"dilations": [1, 2, 1]} if "dilations" in options else {})}
+    thin = {
+        "num_layers": 3,
+        "num_filters": 18,
+        "kernel_size": 3,
+        **({"dilations": [1, 2, 1]} if "dilations" in options else {}),
+    }
     long = Plan(replace(settings, steps=200_000, batch_size=128, ema_decay=0.9999, validate_every=5_000))
     return Run(
         name=name,
@@ -217,7 +222,7 @@ def _vqvae(name: str, title: str, dataset: str) -> Run:
 
     The paper's commitment, 0.25, is for squared errors; log-likelihoods weigh more, and with it most codes fall idle.
     """
-    shape = [1, 28, 28] if dataset == "mnist" else [3, 32, 32]
+    channels, size = (1, [28, 28]) if dataset == "mnist" else (3, [32, 32])
     settings = Settings(
         steps=4_000, batch_size=64, learning_rate=2e-3, warmup_steps=100, schedule="cosine", max_grad_norm=1000.0,
         ema_decay=0.998, validate_every=400,
@@ -228,10 +233,10 @@ def _vqvae(name: str, title: str, dataset: str) -> Run:
         title=title,
         dataset=dataset,
         family=VQVAE,
-        options={"shape": shape, "commitment": 5.0},
+        options={"channels": channels, "size": size, "commitment": 5.0},
         plans={
             "quick": Plan(
-                quick, options={"width": 8}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
+                quick, options={"num_filters": 8}, dataset="mnist" if dataset == "mnist" else "offline_crops", num_test=40,
                 num_validation=40,
             ),
             "reference": Plan(settings),
@@ -251,7 +256,7 @@ def _permuted(
     steps: int = 1_000,
     rates: dict | None = None,
     spread: bool = True,
-    head_width: int | None = None,
+    num_head_filters: int | None = None,
     trial: bool = False,
     seeds: int = 1,
     **symbols,
@@ -259,7 +264,7 @@ def _permuted(
     """A run of notebook 10: images of a data set, or codes of a VQ-VAE; a head; what is permuted, or else done.
 
     Heads called truncate are made for symbols: components can be as narrow as one. spread: whether those of a mixture
-    begin side by side. head_width: of PixelCNNpp. rates: of learning, in place of the usual ones. trial: a training
+    begin side by side. num_head_filters: of PixelCNNpp. rates: of learning, in place of the usual ones. trial: a training
     that only served to choose settings and leaves the test set alone.
     """
     dataset = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}[of]
@@ -267,10 +272,12 @@ def _permuted(
     side = (28 if dataset == "mnist" else 32) // (4 if codes else 1)
     options = {"channels": 1, "size": [side, side], "likelihood": likelihood or _HEADS[head], "embedding": embedding}
     options["spread"] = spread and head != "softmax"
-    if head_width is not None:
-        options["head_width"] = head_width
+    if num_head_filters is not None:
+        options["num_head_filters"] = num_head_filters
     trunk = (
-        {"num_layers": 4, "width": 32, "kernel": 3} if codes else {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
+        {"num_layers": 4, "num_filters": 32, "kernel_size": 3}
+        if codes
+        else {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
     )
     settings = Settings(
         steps=steps, batch_size=64 if codes else 16, warmup_steps=50, schedule="cosine", max_grad_norm=1.0, ema_decay=0.998,
@@ -317,7 +324,7 @@ _UVA = "UvA deep learning tutorial 12, 150 epochs on a GPU"
 _OORD = "van den Oord et al. 2016, {}"
 _FAST = {"learning_rate": 8e-3, "muon_lr": 0.02}
 _RELEASED = {"num_filters": 160, "num_resnets": 5, "embedding": None, "dropout": 0.5, "spread": False}
-_DESIGN = {"num_layers": 7, "width": 48, "kernel": 3, "dilations": [1, 2, 1, 4, 1, 2, 1], "embedding": 16}
+_DESIGN = {"num_layers": 7, "num_filters": 48, "kernel_size": 3, "dilations": [1, 2, 1, 4, 1, 2, 1], "embedding": 16}
 
 _K1 = _iwae(1, steps=160_000, batch_size=128, learning_rate=1.5e-3, anchor=86.76)
 _K5 = _iwae(5, steps=30_000, batch_size=64, learning_rate=5e-4, anchor=85.54, start=_K1)
@@ -340,7 +347,7 @@ _RUNS = {
         _vae("vae-logistic-free", "VAE, discretised logistic, free scale", DiscretizedLogistic("free")),
         _vae("vae-dmol-uncoupled", "VAE, mixture, channels not coupled", LogisticMixture(coupled=False)),
         _vae("vae-dmol", "VAE, mixture of logistics", LogisticMixture()),
-        _vae("vae-dmol-large", "VAE, mixture, larger network", LogisticMixture(), width=48, depth=1),
+        _vae("vae-dmol-large", "VAE, mixture, larger network", LogisticMixture(), num_filters=48, depth=1),
         _vae("vae-dmol-2layer", "VAE, mixture, two stochastic layers", LogisticMixture(), num_latents=[20, 20]),
         _vae("vae-dmol-128", "VAE, mixture, 128 latents", LogisticMixture(), num_latents=[128]),
         *(
@@ -354,13 +361,41 @@ _RUNS = {
             for beta in (0.1, 3.0)
         ),
         _vae("vae-dmol-mnist", "VAE, mixture of logistics", LogisticMixture(), dataset="mnist"),
-        _pixelcnn("pixelcnn-mnist-5x30", "PixelCNN, 5 layers of 30", PixelCNN, 3_000, num_layers=5, width=30, kernel=5),
-        _pixelcnn("pixelcnn-mnist-9x63", "PixelCNN, 9 layers of 63", PixelCNN, 800, num_layers=9, width=63, kernel=5),
         _pixelcnn(
-            "gated-mnist-5x30", "Gated PixelCNN, 5 layers of 30", GatedPixelCNN, 3_000, num_layers=5, width=30, kernel=5
+            "pixelcnn-mnist-5x30",
+            "PixelCNN, 5 layers of 30",
+            PixelCNN,
+            3_000,
+            num_layers=5,
+            num_filters=30,
+            kernel_size=5,
         ),
         _pixelcnn(
-            "gated-mnist-9x63", "Gated PixelCNN, 9 layers of 63", GatedPixelCNN, 800, num_layers=9, width=63, kernel=5
+            "pixelcnn-mnist-9x63",
+            "PixelCNN, 9 layers of 63",
+            PixelCNN,
+            800,
+            num_layers=9,
+            num_filters=63,
+            kernel_size=5,
+        ),
+        _pixelcnn(
+            "gated-mnist-5x30",
+            "Gated PixelCNN, 5 layers of 30",
+            GatedPixelCNN,
+            3_000,
+            num_layers=5,
+            num_filters=30,
+            kernel_size=5,
+        ),
+        _pixelcnn(
+            "gated-mnist-9x63",
+            "Gated PixelCNN, 9 layers of 63",
+            GatedPixelCNN,
+            800,
+            num_layers=9,
+            num_filters=63,
+            kernel_size=5,
         ),
         _trial("base", "as planned", 640),
         _trial("scalar", "levels as numbers", 640, embedding=None),
@@ -368,7 +403,7 @@ _RUNS = {
         _trial("rate4", "four times the learning rate", 640, learning_rate=8e-3),
         _trial("muon", "four times the learning rate, kernels moved by Muon", 640, **_FAST),
         _trial("average", "weights not averaged", 640, ema_decay=None),
-        _trial("wide", "64 features", 380, width=64),
+        _trial("wide", "64 features", 380, num_filters=64),
         _trial("dilation", "not dilated", 640, dilations=None),
         _pixelcnn(
             "gated-mnist",
@@ -377,7 +412,7 @@ _RUNS = {
             4_000,
             **_FAST,
             anchor=(0.808, _UVA),
-            **(_DESIGN | {"width": 64}),
+            **(_DESIGN | {"num_filters": 64}),
         ),
         _pixelcnn(
             "gated-mnist-class",
@@ -406,8 +441,8 @@ _RUNS = {
             embedding=16,
             dataset="cifar10",
             num_layers=12,
-            width=30,
-            kernel=5,
+            num_filters=30,
+            kernel_size=5,
             anchor=(3.03, _OORD.format("60 hours on 32 GPUs")),
         ),
         _pixelcnn(
@@ -419,8 +454,8 @@ _RUNS = {
             embedding=16,
             dataset="cifar10",
             num_layers=5,
-            width=30,
-            kernel=5,
+            num_filters=30,
+            kernel_size=5,
             num_classes=10,
         ),
         _pixelcnnpp("pixelcnnpp-mnist", "PixelCNN++, mixture of logistics", 4_000),
@@ -506,7 +541,7 @@ _RUNS = {
                 "both-deep",
                 f"{head}, both, a hidden layer before the head",
                 permuted=_ARMS["both"],
-                head_width=256,
+                num_head_filters=256,
                 seeds=seeds,
             )
             for head, seeds in (("softmax", 1), ("truncated", 2))

@@ -15,7 +15,7 @@ HEADS = [Categorical(8), Bernoulli(), DiscretizedLogistic(), LogisticMixture(2)]
 def build(family, channels=1, likelihood=None, **options):
     """A small model in float64 whose every weight is random, so that nothing is hidden by a zero."""
     torch.manual_seed(0)
-    options = {"num_layers": 2, "width": 24, "kernel": 3, **options}
+    options = {"num_layers": 2, "num_filters": 24, "kernel_size": 3, **options}
     model = family(channels, (5, 4), likelihood=likelihood or Categorical(8), **options).double()
     with torch.no_grad():
         for weight in model.parameters():
@@ -41,7 +41,7 @@ VARIANTS = [
     *((family, 3, Categorical(8), {"num_classes": 3}) for family in FAMILIES),
     *((family, 1, Categorical(8), {"condition_channels": 2}) for family in FAMILIES),
     (GatedPixelCNN, 3, Categorical(8), {"dilations": (1, 2)}),
-    (PixelCNN, 3, Categorical(8), {"kernel": 5}),
+    (PixelCNN, 3, Categorical(8), {"kernel_size": 5}),
     *((GatedPixelCNN, channels, Categorical(8), {"embedding": 2}) for channels in (1, 3)),
 ]
 
@@ -103,7 +103,7 @@ def test_a_leak_and_a_blindness_are_found_and_named():
         assert_causal(build(Leaking))
     for kernel in (3, 5):
         with pytest.raises(AssertionError, match="a change of channel 0 never reaches parameters right"):
-            assert_causal(build(Blind, kernel=kernel))
+            assert_causal(build(Blind, kernel_size=kernel))
     one_sided = build(GatedPixelCNN)
     with torch.no_grad():
         for layer in (one_sided.first.above, *(layer.v for layer in one_sided.layers)):
@@ -214,14 +214,14 @@ def test_conditions_that_do_not_fit_are_refused():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_networks_that_cannot_be_built_are_refused(family):
     for kernel in (4, 1):
-        with pytest.raises(ValueError, match=f"kernel must be odd and at least 3, got {kernel}"):
-            family(kernel=kernel)
+        with pytest.raises(ValueError, match=f"kernel_size must be odd and at least 3, got {kernel}"):
+            family(kernel_size=kernel)
     with pytest.raises(ValueError, match="num_layers must be at least 1, got 0"):
         family(num_layers=0)
     with pytest.raises(ValueError, match="256 or fewer levels"):
         family(likelihood=Categorical(1000))
     with pytest.raises(ValueError, match="32 features do not divide into 3 ordered channels"):
-        family(channels=3, width=32)
+        family(channels=3, num_filters=32)
     with pytest.raises(ValueError, match=r"expected images \(B, 1, H, W\), got \(2, 3, 5, 4\)"):
         build(family).log_prob(torch.zeros(2, 3, 5, 4, dtype=torch.uint8))
 
@@ -307,7 +307,7 @@ def test_gated_pixelcnn_is_the_network_of_the_paper_with_masked_square_kernels()
 
 
 def test_pixelcnn_is_a_stack_of_masked_square_kernels():
-    model = build(PixelCNN, num_layers=3, kernel=5)
+    model = build(PixelCNN, num_layers=3, kernel_size=5)
     y = torch.randn(2, 1, 9, 8, generator=seeded(), dtype=torch.float64)
     h = masked(model.first.above, torch.nn.functional.pad(y, (0, 0, 1, -1)))
     h = h + masked(model.first.left, torch.nn.functional.pad(y, (1, -1, 0, 0)))

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixellib import checkpoints
+from pixellib import checkpoints, files
 from pixellib.checkpoints import CheckpointError
 from pixellib.models import IWAE
 
@@ -68,7 +68,7 @@ def test_half_precision_halves_what_floats_and_nothing_else(tmp_path):
 
 def test_a_model_restored_from_half_precision_keeps_its_own_dtype(tmp_path):
     """What is evaluated is what is stored: weights rounded to half, computed with in float32."""
-    model = IWAE((1, 4, 4), (2,), (3,))
+    model = IWAE(1, (4, 4), (2,), (3,))
     path = checkpoints.save(tmp_path / "m", model.state_dict(), {}, dtype=torch.float16)
     checkpoints.restore(model, checkpoints.load(path)[0], path)
     for p in model.parameters():
@@ -120,7 +120,7 @@ def test_foreign_files_are_refused(tmp_path):
 
 
 def test_tensors_that_do_not_fit_the_model_are_listed(tmp_path):
-    small, large = IWAE((1, 4, 4), (2,), (3,)), IWAE((1, 4, 4), (2, 2), (5, 3))
+    small, large = IWAE(1, (4, 4), (2,), (3,)), IWAE(1, (4, 4), (2, 2), (5, 3))
     before = {name: t.clone() for name, t in large.state_dict().items()}
     with pytest.raises(
         CheckpointError, match=r"checkpoint here does not fit the model: decoders\.0\.0\.bias is"
@@ -134,16 +134,16 @@ def test_tensors_that_do_not_fit_the_model_are_listed(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
-    path = checkpoints.write_json(tmp_path / "a.json", {"old": True})
+    path = files.write_json(tmp_path / "a.json", {"old": True})
 
     def fail(temporary):
         temporary.write_text("half of it")
         raise error
 
     with pytest.raises(type(error)):
-        checkpoints.write_atomically(path, fail)
+        files.write_atomically(path, fail)
     with pytest.raises(ValueError, match="JSON"):
-        checkpoints.write_json(path, {"loss": float("nan")})
+        files.write_json(path, {"loss": float("nan")})
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"] and json.loads(path.read_text()) == {"old": True}
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pixellib import checkpoints, data
+from pixellib import checkpoints, data, files
 from pixellib.evaluation import evaluate
 from pixellib.models import IWAE
 from pixellib.series import runs
@@ -162,6 +162,6 @@ def test_the_command_of_the_readme_trains_on_two_processes(tmp_path):
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     with process_group() as rank:
-        checkpoints.write_atomically(target / f"{rank}.pt", lambda path: torch.save(work(target / "training"), path))
+        files.write_atomically(target / f"{rank}.pt", lambda path: torch.save(work(target / "training"), path))
         fit(DiesAtItsThirdStep(), digits(), SETTINGS, device="cpu", progress=False)
         (target / "survived").touch()

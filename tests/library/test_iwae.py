@@ -19,7 +19,7 @@ def tiny(num_latents, shape=(1, 2, 2), num_samples=1):
     """A small float64 model whose posteriors are far from its encoder, which is wide enough to cover them."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        model = IWAE(shape, num_latents, (6,) * len(num_latents), num_samples).double()
+        model = IWAE(shape[0], shape[1:], num_latents, (6,) * len(num_latents), num_samples).double()
         with torch.no_grad():
             for name, p in model.named_parameters():
                 p.mul_({"encoders": 0.5, "decoders": 1.0}[name[:8]]).add_(0.2 * torch.randn_like(p))
@@ -158,7 +158,7 @@ def test_samples_are_drawn_from_what_is_scored(num_latents):
 
 @pytest.mark.parametrize("num_latents", [(5,), (4, 3)])
 def test_samples_are_images_and_repeat_with_a_generator(num_latents):
-    model = IWAE((3, 8, 6), num_latents, (10,) * len(num_latents))
+    model = IWAE(3, (8, 6), num_latents, (10,) * len(num_latents))
     first, again, other = (model.sample(5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert first.shape == (5, 3, 8, 6) and first.dtype == torch.uint8 and set(first.unique().tolist()) == {0, 255}
     assert torch.equal(first, again) and not torch.equal(first, other)

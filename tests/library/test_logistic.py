@@ -10,7 +10,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixellib.likelihoods import DiscretizedLogistic, LogisticMixture, logistic, published_log_prob_per_pixel
+from pixellib.likelihoods import (
+    DiscretizedLogistic,
+    LogisticMixture,
+    discretized_logistic,
+    published_log_prob_per_pixel,
+)
 
 CASES = np.load(Path(__file__).parent / "fixtures" / "dmol_cases.npz")
 
@@ -100,10 +105,10 @@ def test_gradients_pass_a_numerical_check(scale, edges, channels):
 
 def test_slices_do_not_matter(monkeypatch):
     x, params, _ = case("A")
-    monkeypatch.setattr(logistic, "SLICE", 1)
+    monkeypatch.setattr(discretized_logistic, "SLICE", 1)
     one_by_one = LogisticMixture()(params.requires_grad_()).log_prob(x)
     gradient = torch.autograd.grad(one_by_one.sum(), params)[0]
-    monkeypatch.setattr(logistic, "SLICE", 10**9)
+    monkeypatch.setattr(discretized_logistic, "SLICE", 10**9)
     together = LogisticMixture()(params).log_prob(x)
     torch.testing.assert_close(one_by_one, together)
     torch.testing.assert_close(gradient, torch.autograd.grad(together.sum(), params)[0])

@@ -71,7 +71,7 @@ def test_a_kernel_moves_its_rate_along_each_direction_whatever_the_gradient_and_
 @pytest.mark.parametrize(
     "model",
     [
-        GatedPixelCNN(num_layers=2, width=8, kernel=3, embedding=4, num_classes=3),
+        GatedPixelCNN(num_layers=2, num_filters=8, kernel_size=3, embedding=4, num_classes=3),
         PixelCNNpp(1, 6, 1, LogisticMixture(2), size=(8, 8)),
         PixelCNNpp(3, 6, 1, Categorical(4), size=(8, 8), weight_norm=False),
     ],
@@ -90,7 +90,7 @@ def test_a_gated_network_learns_digits_faster_with_it(digits):
     bits = {}
     for muon in (None, 0.02):
         torch.manual_seed(0)
-        model = GatedPixelCNN(num_layers=3, width=16, kernel=3, embedding=8)
+        model = GatedPixelCNN(num_layers=3, num_filters=16, kernel_size=3, embedding=8)
         settings = Settings(
             steps=100, batch_size=8, learning_rate=4e-3, muon_lr=muon, warmup_steps=10, schedule="cosine"
         )
@@ -113,7 +113,7 @@ def test_a_training_with_it_resumes_to_the_same_bytes(digits, tmp_path):
 
     def train(folder, left=10**9):
         torch.manual_seed(0)
-        model = Interrupted(num_layers=1, width=8, kernel=3)
+        model = Interrupted(num_layers=1, num_filters=8, kernel_size=3)
         model.left = left
         return fit(model, digits[:100], settings, folder=folder, save_every=0, progress=False, device="cpu").model
 

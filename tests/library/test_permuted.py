@@ -63,7 +63,7 @@ def test_the_mean_is_of_levels_not_of_symbols_and_for_one_channel():
 def test_a_network_with_permuted_targets_samples_what_it_scores():
     torch.manual_seed(0)
     head = Permuted(LogisticMixture(2, "truncated", num_levels=8), IntensityPermutation(8, seed=1))
-    model = GatedPixelCNN(1, (4, 3), num_layers=1, width=8, kernel=3, likelihood=head, embedding=4).double()
+    model = GatedPixelCNN(1, (4, 3), num_layers=1, num_filters=8, kernel_size=3, likelihood=head, embedding=4).double()
     for options in ({}, {"temperature": 0.5}):
         fast, slow = (model.sample(3, generator=generator(), cached=cached, **options) for cached in (True, False))
         assert torch.equal(fast, slow) and int(fast.max()) < 8

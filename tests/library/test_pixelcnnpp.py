@@ -46,7 +46,7 @@ VARIANTS = [
     (3, Categorical(8), {"num_classes": 3}),
     (3, Categorical(8), {"embedding": 2}),
     (1, LogisticMixture(2), {"weight_norm": False, "num_resnets": 2}),
-    (3, LogisticMixture(2), {"head_width": 9}),
+    (3, LogisticMixture(2), {"num_head_filters": 9}),
 ]
 NO_SHORTCUTS = (1, LogisticMixture(2), {"shortcuts": False})
 

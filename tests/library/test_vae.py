@@ -17,7 +17,9 @@ LIKELIHOODS = [GreyBernoulli(), Gaussian(), DiscretizedLogistic(), LogisticMixtu
 def small(shape=(3, 8, 8), seed=0, **options):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return VAE(shape, **{"num_latents": (4,), "width": 8, "likelihood": LogisticMixture(2), **options})
+        return VAE(
+            shape[0], shape[1:], **{"num_latents": (4,), "num_filters": 8, "likelihood": LogisticMixture(2), **options}
+        )
 
 
 def images(*shape):
@@ -71,7 +73,7 @@ def test_beta_weighs_the_divergence_in_the_loss_and_never_in_the_bound(num_sampl
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda likelihood: type(likelihood).__name__)
 @pytest.mark.parametrize(("shape", "num_latents"), [((1, 28, 28), (20,)), ((3, 32, 32), (20, 10))])
 def test_every_likelihood_fits_both_sizes(likelihood, shape, num_latents):
-    model = VAE(shape, num_latents=num_latents, width=16, likelihood=likelihood, num_samples=2)
+    model = VAE(shape[0], shape[1:], num_latents=num_latents, num_filters=16, likelihood=likelihood, num_samples=2)
     x = images(2, *shape)
     model.loss(x).backward()
     assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in model.parameters())
@@ -96,7 +98,7 @@ def test_pixels_one_apart_have_seen_different_features():
 
 
 def test_training_lowers_the_loss_on_real_digits(digits):
-    model = VAE((1, 28, 28), num_latents=(8,), width=8, likelihood=DiscretizedLogistic())
+    model = VAE(1, (28, 28), num_latents=(8,), num_filters=8, likelihood=DiscretizedLogistic())
     history = fit(model, digits, Settings(steps=60, batch_size=32, learning_rate=3e-3, validate_every=20)).history
     losses = [row["train_bits"] for row in history]
     assert losses[-1] < 0.8 * losses[0]

@@ -13,7 +13,7 @@ from pixellib.training import Settings, fit
 
 def build(**options):
     torch.manual_seed(0)
-    return VQVAE((1, 8, 8), **{"num_codes": 5, "code_size": 3, "width": 8, **options})
+    return VQVAE(1, (8, 8), **{"num_codes": 5, "code_size": 3, "num_filters": 8, **options})
 
 
 def images(num=4):
@@ -56,7 +56,7 @@ def test_the_gradient_skips_the_choice_and_the_codes_follow_the_features():
 
 def test_a_training_improves_the_bound_and_uses_many_codes():
     digits = data.load("mnist", "train")[0][:2000]
-    model = VQVAE(num_codes=32, code_size=8, width=8, likelihood=DiscretizedLogistic())
+    model = VQVAE(num_codes=32, code_size=8, num_filters=8, likelihood=DiscretizedLogistic())
     settings = Settings(
         steps=120, batch_size=50, learning_rate=3e-3, ema_decay=0.9, max_grad_norm=1000.0, validate_every=40
     )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from pixellib.likelihoods import Likelihood
 from pixellib.likelihoods.base import scale_levels
@@ -42,8 +41,6 @@ class AutoregressiveModel(ImageModel):
         spread: bool = False,
     ):
         super().__init__()
-        if spread and not hasattr(likelihood, "spread_params"):
-            raise TypeError(f"spread is for mixtures, got {likelihood}")
         if num_classes is not None and condition_channels is not None:
             raise ValueError("a model is conditioned on a class or on a map, not on both")
         num_levels = getattr(likelihood, "num_levels", 256)
@@ -107,10 +104,7 @@ class AutoregressiveModel(ImageModel):
     def initialise(self, images: Tensor) -> None:
         """Components of a mixture are laid side by side where `spread` asks for it; images are not looked at."""
         if self.spread:
-            layer = self.output_layer
-            weight = layer.parametrizations.weight.original0 if parametrize.is_parametrized(layer) else layer.weight
-            weight.mul_(0.1)
-            layer.bias.copy_(self.likelihood.spread_params(self.channels))
+            self.likelihood.init_output_(self.output_layer, self.channels)
 
     def kernels(self) -> list[nn.Parameter]:
         last = {id(p) for p in self.output_layer.parameters()}
@@ -186,14 +180,14 @@ class AutoregressiveModel(ImageModel):
         return condition.to(weight.dtype)
 
 
-def check_sizes(kernel: int, **counts: int) -> int:
+def check_sizes(kernel_size: int, **counts: int) -> int:
     """How far a kernel reaches. ValueError for an even one, which has no centre, one of size 1, or counts below 1."""
-    if kernel < 3 or kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd and at least 3, got {kernel}")
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd and at least 3, got {kernel_size}")
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
-    return kernel // 2
+    return kernel_size // 2
 
 
 class FirstLayer(nn.Module):

@@ -14,13 +14,13 @@ from pixellib.models.autoregressive.layers import CausalConv2d, Step, groups_at,
 
 
 class GatedPixelCNN(AutoregressiveModel):
-    """num_layers gated layers of `width` features in each of two stacks, then two 1 x 1 convolutions.
+    """num_layers gated layers of `num_filters` features in each of two stacks, then two 1 x 1 convolutions.
 
-    The vertical stack sees all rows above a pixel, kernel // 2 more with each layer; the horizontal one the pixels to
+    The vertical stack sees all rows above a pixel, kernel_size // 2 more with each layer; the horizontal one the pixels to
     the left, and at each layer what the vertical one found. dilations: of each layer, 1 unless given.
 
     channels, size, likelihood, num_classes, condition_channels, embedding, spread: see AutoregressiveModel. ValueError
-    for an even kernel, or a width that ordered channels do not divide.
+    for an even kernel_size, or num_filters that ordered channels do not divide.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class GatedPixelCNN(AutoregressiveModel):
         channels: int = 1,
         size: Sequence[int] = (28, 28),
         num_layers: int = 5,
-        width: int = 32,
-        kernel: int = 5,
+        num_filters: int = 32,
+        kernel_size: int = 5,
         dilations: Sequence[int] | None = None,
         likelihood: Likelihood | None = None,
         num_classes: int | None = None,
@@ -42,14 +42,14 @@ class GatedPixelCNN(AutoregressiveModel):
             channels, size, likelihood, num_classes=num_classes, condition_channels=condition_channels,
             embedding=embedding, spread=spread,
         )  # fmt: skip
-        reach = check_sizes(kernel, num_layers=num_layers, width=width)
+        reach = check_sizes(kernel_size, num_layers=num_layers, num_filters=num_filters)
         dilations = (1,) * num_layers if dilations is None else tuple(dilations)
         if len(dilations) != num_layers:
             raise ValueError(f"one dilation per layer: got {len(dilations)} for {num_layers} layers")
-        self.first = FirstLayer(self, width, reach)
-        self.layers = nn.ModuleList(GatedLayer(width, reach, dilation, self.num_groups) for dilation in dilations)
-        self.last = LastLayers(self, width)
-        self.add_conditioning([2 * width] * (2 * num_layers - 1))
+        self.first = FirstLayer(self, num_filters, reach)
+        self.layers = nn.ModuleList(GatedLayer(num_filters, reach, dilation, self.num_groups) for dilation in dilations)
+        self.last = LastLayers(self, num_filters)
+        self.add_conditioning([2 * num_filters] * (2 * num_layers - 1))
 
     def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
         v = self.first.above(above, step)

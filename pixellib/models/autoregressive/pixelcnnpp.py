@@ -36,11 +36,11 @@ class PixelCNNpp(AutoregressiveModel):
     one more at the two larger sizes, each seeing its counterpart of the way in.
 
     Every layer has an upper stream, of the rows above, and an upper-left one, which also sees the pixels to the left.
-    Sizes must be divisible by 4. likelihood: LogisticMixture(10) unless given. head_width: features of one more layer,
+    Sizes must be divisible by 4. likelihood: LogisticMixture(10) unless given. num_head_filters: features of one more layer,
     of single pixels, before its parameters; none if not given. shortcuts, weight_norm: may be left out to see what they
     are worth. channels, size, num_classes, embedding, spread: see AutoregressiveModel.
 
-    ValueError for fewer than 1 layer or filter, and for num_filters or head_width that ordered channels do not
+    ValueError for fewer than 1 layer or filter, and for num_filters or num_head_filters that ordered channels do not
     divide.
     """
 
@@ -56,7 +56,7 @@ class PixelCNNpp(AutoregressiveModel):
         dropout: float = 0.5,
         shortcuts: bool = True,
         weight_norm: bool = True,
-        head_width: int | None = None,
+        num_head_filters: int | None = None,
         spread: bool = False,
     ):
         likelihood = likelihood or LogisticMixture(10)
@@ -77,10 +77,10 @@ class PixelCNNpp(AutoregressiveModel):
         block = {"width": num_filters, "num_groups": self.num_groups, "dropout": dropout}
         self.body = Level(num_resnets, NUM_LEVELS - 1, shortcuts, block)
         self.hidden = None
-        last_width = num_filters if head_width is None else head_width
+        last_width = num_filters if num_head_filters is None else num_head_filters
         groups = self.groups_of(last_width)
-        if head_width is not None:
-            self.hidden = CausalConv2d(num_filters, head_width, in_groups=features, out_groups=groups)
+        if num_head_filters is not None:
+            self.hidden = CausalConv2d(num_filters, num_head_filters, in_groups=features, out_groups=groups)
         self.last = CausalConv2d(
             last_width, self.likelihood.num_params(channels), in_groups=groups, out_groups=self.parameter_groups()
         )

@@ -20,27 +20,28 @@ class IWAE(LatentModel):
     x -> 200 -> 200 -> z (50) for one stochastic layer; x -> 200 -> 200 -> z1 (100) -> 100 -> 100 -> z2 (50) for two;
     the generative model runs the same sizes back. With num_samples = 1 the bound is the ELBO of a VAE.
 
-    shape: (C, H, W) of an image. num_latents: size of z1, z2, ..., from the pixels up. num_hidden: width of the two
+    channels, size: C and (H, W) of an image. num_latents: size of z1, z2, ..., from the pixels up. num_hidden: width of the two
     deterministic layers beneath each of them. num_samples: M of the training bound.
     """
 
     def __init__(
         self,
-        shape: Sequence[int] = (1, 28, 28),
+        channels: int = 1,
+        size: Sequence[int] = (28, 28),
         num_latents: Sequence[int] = (50,),
         num_hidden: Sequence[int] = (200,),
         num_samples: int = 1,
         likelihood: Likelihood | None = None,
     ):
-        super().__init__(shape, num_latents, num_samples, likelihood)
+        super().__init__((channels, *size), num_latents, num_samples, likelihood)
         if len(num_latents) != len(num_hidden):
             raise ValueError(f"one hidden width per stochastic layer: got {len(num_hidden)} for {len(num_latents)}")
-        num_params = self.likelihood.num_params(shape[0])
-        below = (math.prod(shape), *num_latents[:-1])
+        num_params = self.likelihood.num_params(channels)
+        below = (math.prod(self.shape), *num_latents[:-1])
         layers = list(zip(below, num_hidden, num_latents, strict=True))
         self.encoders = nn.ModuleList(tanh_network(n, h, 2 * z) for n, h, z in layers)
         self.decoders = nn.ModuleList(
-            tanh_network(z, h, 2 * n if i else num_params * math.prod(shape[1:])) for i, (n, h, z) in enumerate(layers)
+            tanh_network(z, h, 2 * n if i else num_params * math.prod(size)) for i, (n, h, z) in enumerate(layers)
         )
         self.register_buffer("centre", torch.zeros(self.shape))
 

@@ -22,33 +22,33 @@ class VAE(LatentModel):
     stride 1 give the likelihood's parameters, so that neighbouring pixels have seen the same features: 3 x 3 at the
     width of the network, then 1 x 1 to the parameters, which for a mixture are many.
 
-    shape: (C, H, W), H and W multiples of 4. width: channels next to the pixels, twice as many below. depth: further
+    channels, size: C and (H, W), H and W multiples of 4. num_filters: channels next to the pixels, twice as many below. depth: further
     3 x 3 convolutions at each size. num_latents: size of z1, z2, ... num_samples: M of the training bound. beta: weight
     of log p(z) - log q(z | x) in the loss; bounds are always reported with weight 1.
     """
 
     def __init__(
         self,
-        shape: Sequence[int] = (3, 32, 32),
+        channels: int = 3,
+        size: Sequence[int] = (32, 32),
         num_latents: Sequence[int] = (20,),
-        width: int = 32,
+        num_filters: int = 32,
         depth: int = 0,
         num_samples: int = 1,
         beta: float = 1.0,
         likelihood: Likelihood | None = None,
     ):
-        super().__init__(shape, num_latents, num_samples, likelihood)
-        if any(size % 4 for size in shape[1:]):
-            raise ValueError(f"height and width must be multiples of 4, got {tuple(shape)}")
+        super().__init__((channels, *size), num_latents, num_samples, likelihood)
+        if any(n % 4 for n in size):
+            raise ValueError(f"height and width must be multiples of 4, got {tuple(size)}")
         if beta <= 0:
             raise ValueError(f"beta must be positive, got {beta}")
         self.beta = beta
-        channels, *size = shape
-        small = (2 * width, *(n // 4 for n in size))
+        small = (2 * num_filters, *(n // 4 for n in size))
         self.encoders = nn.ModuleList([
             nn.Sequential(
-                nn.Conv2d(channels, width, 4, stride=2, padding=1), *_extra(width, depth), nn.SiLU(),
-                nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), *_extra(2 * width, depth), nn.SiLU(),
+                nn.Conv2d(channels, num_filters, 4, stride=2, padding=1), *_extra(num_filters, depth), nn.SiLU(),
+                nn.Conv2d(num_filters, 2 * num_filters, 4, stride=2, padding=1), *_extra(2 * num_filters, depth), nn.SiLU(),
                 nn.Flatten(), nn.Linear(math.prod(small), 2 * num_latents[0]),
             ),
             *(tanh_network(n, 4 * m, 2 * m) for n, m in pairwise(num_latents)),
@@ -56,11 +56,11 @@ class VAE(LatentModel):
         self.decoders = nn.ModuleList([
             nn.Sequential(
                 nn.Linear(num_latents[0], math.prod(small)), nn.Unflatten(-1, small), nn.SiLU(),
-                *_extra(2 * width, depth),
-                nn.ConvTranspose2d(2 * width, 2 * width, 4, stride=2, padding=1), nn.SiLU(), *_extra(2 * width, depth),
-                nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), nn.SiLU(),
-                nn.Conv2d(width, width, 3, padding=1), nn.SiLU(),
-                nn.Conv2d(width, self.likelihood.num_params(channels), 1),
+                *_extra(2 * num_filters, depth),
+                nn.ConvTranspose2d(2 * num_filters, 2 * num_filters, 4, stride=2, padding=1), nn.SiLU(), *_extra(2 * num_filters, depth),
+                nn.ConvTranspose2d(2 * num_filters, num_filters, 4, stride=2, padding=1), nn.SiLU(),
+                nn.Conv2d(num_filters, num_filters, 3, padding=1), nn.SiLU(),
+                nn.Conv2d(num_filters, self.likelihood.num_params(channels), 1),
             ),
             *(tanh_network(m, 4 * m, 2 * n) for n, m in pairwise(num_latents)),
         ])  # fmt: skip

@@ -21,7 +21,7 @@ class VQVAE(ImageModel):
     With codes drawn uniformly, as here, log p(x | z) + log p(z) at the one z that the encoder chooses is a lower bound
     of log p(x). A better prior over codes is another model's task: `encode` gives its images.
 
-    shape: (C, H, W), H and W multiples of 4. num_codes: at most 256, so that codes are images too. width: channels next
+    channels, size: C and (H, W), H and W multiples of 4. num_codes: at most 256, so that codes are images too. num_filters: channels next
     to the pixels, twice as many below. commitment: how much the encoder is drawn to the codes (beta, equation 3).
     """
 
@@ -29,33 +29,33 @@ class VQVAE(ImageModel):
 
     def __init__(
         self,
-        shape: Sequence[int] = (1, 28, 28),
+        channels: int = 1,
+        size: Sequence[int] = (28, 28),
         num_codes: int = 256,
         code_size: int = 16,
-        width: int = 32,
+        num_filters: int = 32,
         commitment: float = 0.25,
         likelihood: Likelihood | None = None,
     ):
         super().__init__()
-        if any(size % 4 for size in shape[1:]):
-            raise ValueError(f"height and width must be multiples of 4, got {tuple(shape)}")
+        if any(n % 4 for n in size):
+            raise ValueError(f"height and width must be multiples of 4, got {tuple(size)}")
         if not 2 <= num_codes <= 256:
             raise ValueError(f"expected 2..256 codes, got {num_codes}")
-        channels = shape[0]
-        self.shape, self.commitment = tuple(shape), commitment
+        self.shape, self.commitment = (channels, *size), commitment
         self.likelihood = likelihood or LogisticMixture(5)
         self.encoder = nn.Sequential(
-            nn.Conv2d(channels, width, 4, stride=2, padding=1), nn.SiLU(),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.SiLU(),
-            nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.SiLU(),
-            nn.Conv2d(2 * width, code_size, 1),
+            nn.Conv2d(channels, num_filters, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(num_filters, 2 * num_filters, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(2 * num_filters, 2 * num_filters, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(2 * num_filters, code_size, 1),
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Conv2d(code_size, 2 * width, 3, padding=1), nn.SiLU(),
-            nn.ConvTranspose2d(2 * width, 2 * width, 4, stride=2, padding=1), nn.SiLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1), nn.SiLU(),
-            nn.Conv2d(width, self.likelihood.num_params(channels), 1),
+            nn.Conv2d(code_size, 2 * num_filters, 3, padding=1), nn.SiLU(),
+            nn.ConvTranspose2d(2 * num_filters, 2 * num_filters, 4, stride=2, padding=1), nn.SiLU(),
+            nn.ConvTranspose2d(2 * num_filters, num_filters, 4, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(num_filters, num_filters, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(num_filters, self.likelihood.num_params(channels), 1),
         )  # fmt: skip
         self.codebook = nn.Embedding(num_codes, code_size)
 
