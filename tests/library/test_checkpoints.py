@@ -40,7 +40,8 @@ def one_line(error) -> str:
 
 def test_tensors_and_header_come_back_as_they_were(path):
     tensors, header = checkpoints.load(path)
-    assert header == HEADER
+    assert header == {**HEADER, "weights_sha256": checkpoints.weights_sha256(TENSORS)}
+    assert checkpoints.read_header(path) == header
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor), name

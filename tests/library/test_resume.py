@@ -31,10 +31,10 @@ PROCESSES.set_forkserver_preload(["pixellib.training", "torch._dynamo", "torch.u
 class Dotted(IWAE):
     """Writes a dot for every batch it is trained on, so that a test can tell what each process did."""
 
-    dots = -1
+    _dots = -1  # not public, so no part of what the training is
 
     def loss(self, x, condition=None):
-        os.write(self.dots, b".")
+        os.write(self._dots, b".")
         return super().loss(x, condition)
 
 
@@ -56,7 +56,7 @@ def train(folder: Path, save_every: float, die_writing: int | None = None) -> No
     torch.manual_seed(0)
     model = Dotted(num_latents=(8,), num_hidden=(32,), num_samples=3)
     with open(folder / f"dots-{os.getpid()}", "wb") as dots:
-        model.dots = dots.fileno()
+        model._dots = dots.fileno()
         training = fit(
             model, digits, SETTINGS, validation=validation, transform=binarise, unit="nats", device="cpu",
             folder=folder, save_every=save_every, progress=False,
