@@ -106,7 +106,7 @@ def test_permutations_follow_from_their_seed():
 
 @pytest.mark.parametrize(("options", "x"), [
     ({"num_levels": 257}, LEVELS), ({"num_levels": 0}, LEVELS), ({"window": 0}, LEVELS), ({"window": 300}, LEVELS),
-    ({"num_levels": 8}, LEVELS), ({}, LEVELS.float()),
+    ({"num_levels": 8}, LEVELS), ({}, LEVELS.float()), ({"num_levels": 2.5}, LEVELS), ({}, torch.empty(0)),
 ])  # fmt: skip
 def test_what_cannot_be_permuted_is_refused(options, x):
     with pytest.raises(ValueError, match="expected"):
@@ -116,3 +116,22 @@ def test_what_cannot_be_permuted_is_refused(options, x):
 def test_brightness_weighs_green_most_and_keeps_greys():
     colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [7, 7, 7], [255, 255, 255]], dtype=torch.uint8)
     assert grey(colours.view(5, 3, 1, 1)).flatten().tolist() == [76, 150, 29, 7, 255]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70, 10**20_000, 0.5], ids=["negative", "large", "huge", "fraction"])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(ValueError, match=r"seed must be an integer from 0 to 2\^32 - 1"):
+        IntensityPermutation(seed=seed)
+
+
+@pytest.mark.parametrize("transform", [binarise, dequantise, grey])
+@pytest.mark.parametrize("x", [torch.rand(2, 3, 4, 4), torch.zeros(2, 3, 4, 4).long()])
+def test_images_that_are_not_uint8_are_refused(transform, x):
+    """Images already divided by 255 would all become black."""
+    with pytest.raises(ValueError, match=f"{transform.__name__} expected uint8 images, values 0..255, got {x.dtype}"):
+        transform(x)
+
+
+def test_only_colour_images_have_a_brightness():
+    with pytest.raises(ValueError, match=r"grey expects colour images \(N, 3, H, W\), got \(2, 1, 4, 4\)"):
+        grey(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))

@@ -44,10 +44,11 @@ def train(folder: Path, save_every: float, die_writing: int | None = None) -> No
     if die_writing:
         save, calls = torch.save, iter(range(1, 10**6))
 
-        def save_or_die(state, path):
-            save(state, path)
+        def save_or_die(state, file):
+            save(state, file)
             if next(calls) == die_writing:
-                os.truncate(path, os.path.getsize(path) // 2)
+                file.flush()
+                os.truncate(file.name, os.path.getsize(file.name) // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         torch.save = save_or_die
