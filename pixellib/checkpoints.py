@@ -6,7 +6,8 @@ Files appear whole or not at all (see `pixellib.files`), and nothing is ever unp
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,10 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     altered, or is none of ours.
     """
     path = _regular_file(path)
-    header, digest = _header(path)
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with _naming_what_is_wrong(path), safetensors.safe_open(path, "pt") as file:
+        header, digest = _parse_header(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = _digest(tensors, header)
-    except Exception as error:  # whatever a broken file raises, the answer is the same
-        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_reason(error)})") from error
     if digest != found:
         raise CheckpointError(f"checkpoint {path} was altered: its contents do not match the digest in its header")
     if "weights_sha256" not in header:  # written before headers had one
@@ -74,7 +72,9 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def read_header(path: Path | str) -> dict[str, Any]:
     """The header of a checkpoint, as `load` returns it, without reading or verifying the tensors. Same errors."""
-    return _header(_regular_file(path))[0]
+    path = _regular_file(path)
+    with _naming_what_is_wrong(path), safetensors.safe_open(path, "pt") as file:
+        return _parse_header(file.metadata())[0]
 
 
 def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
@@ -186,23 +186,21 @@ def _regular_file(path: Path | str) -> Path:
     return path
 
 
-def _header(path: Path) -> tuple[dict[str, Any], str]:
-    """The header in a file of safetensors, and the digest that was in it."""
+@contextmanager
+def _naming_what_is_wrong(path: Path) -> Iterator[None]:
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        header = json.loads(metadata["pixellib"])
-        if not isinstance(header, dict):
-            raise TypeError(f"its header is {type(header).__name__}, not an object")
-        return header, header.pop("sha256")
+        yield
     except Exception as error:  # whatever a broken file raises, the answer is the same
-        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_reason(error)})") from error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_shorten(reason, 200)})") from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
-    return _shorten(" ".join(str(error).split()) or type(error).__name__, 200)
+def _parse_header(metadata: Mapping[str, str] | None) -> tuple[dict[str, Any], str]:
+    """Our header in the metadata of a file of safetensors, and the digest that was in it."""
+    header = json.loads((metadata or {})["pixellib"])
+    if not isinstance(header, dict):
+        raise TypeError(f"its header is {type(header).__name__}, not an object")
+    return header, header.pop("sha256")
 
 
 def _shorten(value: object, length: int = 60) -> str:

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from pictures import claims
 
 from pixellib.data import NAMES, SPLITS, datasets, describe, load, sources
-from tests.library.pictures import claims
 
 
 @pytest.fixture(autouse=True)

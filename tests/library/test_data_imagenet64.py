@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 import torch
+from pictures import claims
 from PIL import Image
 
 from pixellib.data import load, sources
-from tests.library.pictures import claims
 
 
 def write(path, seed, size=(64, 64), mode="RGB"):

@@ -21,8 +21,8 @@ from pixellib.training import Settings, fit
 
 STEPS = 240
 SETTINGS = Settings(
-    steps=STEPS, batch_size=40, learning_rate=3e-3, schedule="cosine", warmup_steps=20, ema_decay=0.99, max_grad_norm=50.0,
-    accumulate=2, validate_every=80,
+    steps=STEPS, batch_size=40, learning_rate=3e-3, schedule="cosine", warmup_steps=20, ema_decay=0.99,
+    max_grad_norm=50.0, accumulate=2, validate_every=80,
 )  # fmt: skip
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["pixellib.training", "torch._dynamo", "torch.utils.tensorboard"])
