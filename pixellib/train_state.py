@@ -135,7 +135,7 @@ class TrainState:
                 optimiser.load_state_dict(its)
             if self.average:
                 self.average.load_state_dict(kept["average"])
-            self.num_steps, self.history = int(kept["step"]), list(kept["history"])
+            self.num_steps, self.history = int(kept["step"]), [dict(row) for row in kept["history"]]
             self._sum, self._count = kept["since_validation"]
             self._started = time.monotonic() - kept["seconds"]
         except CheckpointError:
