@@ -1,13 +1,14 @@
 """Any likelihood of symbols in place of levels: what does it make of values whose neighbours mean something else?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import constraints
 
-from pixellib.likelihoods.base import Likelihood
+from pixellib.likelihoods.base import ImageDistribution, Likelihood
 
 
 class Permutation(Protocol):
@@ -26,15 +27,28 @@ class Permutation(Protocol):
 class Permuted:
     """p(x | params) = the likelihood's p(permutation(x) | params): a mass of images as before, but judged as symbols.
 
-    A network that sees images x and has this likelihood predicts permuted targets. For likelihoods of all of the
-    permutation's levels.
+    A network that sees images x and has this likelihood predicts permuted targets. ValueError unless the likelihood has
+    as many levels as the permutation.
+
+    >>> from pixellib.data import IntensityPermutation
+    >>> from pixellib.likelihoods import Categorical
+    >>> likelihood = Permuted(Categorical(8), IntensityPermutation(num_levels=8, seed=1))
+    >>> d = likelihood(torch.randn(2, 8, 4, 4))
+    >>> d.log_prob(d.sample()).shape
+    torch.Size([2])
     """
 
     likelihood: Likelihood
     permutation: Permutation
 
     def __post_init__(self):
-        num_levels, num_symbols = getattr(self.likelihood, "num_levels", 256), len(self.permutation.table)
+        for name, value, attribute in (
+            ("likelihood", self.likelihood, "num_levels"),
+            ("permutation", self.permutation, "table"),
+        ):
+            if not hasattr(value, attribute):
+                raise ValueError(f"{name} must have {attribute}, got {value!r}")
+        num_levels, num_symbols = self.likelihood.num_levels, len(self.permutation.table)
         if num_levels != num_symbols:
             raise ValueError(f"a likelihood of {num_levels} levels needs as many symbols, got {num_symbols}")
 
@@ -63,41 +77,73 @@ class Permuted:
         return PermutedImages(self.likelihood(params), self.permutation)
 
 
-class PermutedImages(Distribution):
-    """symbols: the distribution of permutation(x)."""
+class PermutedImages(ImageDistribution):
+    """Images x whose permutation follows another distribution: `symbols`, of permutation(x).
 
-    arg_constraints = {}  # noqa: RUF012
+    `entropy` and `expand` are those of `symbols`. `mean`, `variance` and `cdf` are for one channel; NotImplementedError
+    for more, whose later channels depend on the earlier ones' symbols.
+    """
 
-    def __init__(self, symbols: Distribution, permutation: Permutation):
+    arg_constraints: ClassVar = {}
+
+    def __init__(self, symbols: ImageDistribution, permutation: Permutation):
         self.symbols, self.permutation = symbols, permutation
-        super().__init__(symbols.batch_shape, symbols.event_shape, validate_args=False)
+        self.num_levels = symbols.num_levels
+        super().__init__(symbols.batch_shape, symbols.event_shape, symbols._validate_args)
 
     @property
-    def support(self):
+    def support(self) -> constraints.Constraint:
+        """That of the symbols, which are all of the levels."""
         return self.symbols.support
 
     @property
     def mean(self) -> Tensor:
-        """float (..., 1, H, W), in units of levels. ValueError for more channels, whose later ones hang on the others'
-        symbols.
-        """
-        if self.event_shape[0] != 1:
-            raise ValueError(f"the mean of permuted images is for 1 channel, got {self.event_shape[0]}")
-        anything = torch.zeros(self.event_shape, dtype=torch.uint8, device=self.permutation.table.device)
-        p = self.conditional_log_pmf(anything.expand(*self.batch_shape, *self.event_shape)).exp()
-        levels = torch.arange(p.shape[-4], device=p.device, dtype=p.dtype).view(-1, 1, 1, 1)
+        """float (..., 1, H, W), in units of levels."""
+        p, levels = self._pmf("mean")
         return (p * levels).sum(-4)
+
+    @property
+    def variance(self) -> Tensor:
+        """float (..., 1, H, W), in squared levels."""
+        p, levels = self._pmf("variance")
+        return (p * (levels - (p * levels).sum(-4, keepdim=True)).square()).sum(-4)
 
     def log_prob(self, x: Tensor) -> Tensor:
         return self.symbols.log_prob(self.permutation(x))
 
-    def log_prob_per_pixel(self, x: Tensor) -> Tensor:
-        return self.symbols.log_prob_per_pixel(self.permutation(x))
+    def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
+        """log p of each pixel in nats; fused: as for the symbols."""
+        return self.symbols.log_prob_per_pixel(self.permutation(x), fused)
 
     def conditional_log_pmf(self, x: Tensor) -> Tensor:
-        return self.symbols.conditional_log_pmf(self.permutation(x)).index_select(
-            -4, self.permutation.table.to(x.device, torch.int64)
-        )
+        table = self.permutation.table.to(x.device, torch.int64)
+        return self.symbols.conditional_log_pmf(self.permutation(x)).index_select(-4, table)
 
-    def sample(self, sample_shape=(), generator: torch.Generator | None = None) -> Tensor:
+    def cdf(self, x: Tensor) -> Tensor:
+        """P(X <= x) of each sub-pixel: float (..., 1, H, W)."""
+        self._check(x)
+        p, levels = self._pmf("cdf")
+        return (p * (levels <= x.unsqueeze(-4))).sum(-4)
+
+    def entropy(self) -> Tensor:
+        return self.symbols.entropy()
+
+    def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:
         return self.permutation.inverse(self.symbols.sample(sample_shape, generator=generator))
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        return self.symbols.enumerate_support(expand)
+
+    def expand(self, batch_shape: Sequence[int], _instance=None) -> "PermutedImages":
+        return PermutedImages(self.symbols.expand(batch_shape), self.permutation)
+
+    def __repr__(self) -> str:
+        return f"PermutedImages(symbols: {self.symbols}, permutation: {self.permutation})"
+
+    def _pmf(self, what: str) -> tuple[Tensor, Tensor]:
+        """The probability of each level, (..., L, 1, H, W), and the levels, (L, 1, 1, 1)."""
+        if self.event_shape[0] != 1:
+            raise NotImplementedError(f"the {what} of permuted images is for 1 channel, got {self.event_shape[0]}")
+        anything = torch.zeros(self.event_shape, dtype=torch.uint8, device=self.permutation.table.device)
+        p = self.conditional_log_pmf(anything.expand(*self.batch_shape, *self.event_shape)).exp()
+        return p, torch.arange(self.num_levels, device=p.device, dtype=p.dtype).view(-1, 1, 1, 1)

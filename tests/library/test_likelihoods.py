@@ -38,7 +38,7 @@ def params(likelihood, channels, *size, batch=(2,), spread=1.0, dtype=torch.floa
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)
-def test_the_interface_of_the_house(likelihood, channels):
+def test_every_likelihood_has_the_same_interface(likelihood, channels):
     x = images(2, channels, 4, 5)
     if isinstance(likelihood, Bernoulli):
         x = (x > 127).byte() * 255
@@ -52,15 +52,15 @@ def test_the_interface_of_the_house(likelihood, channels):
         drawn = d.sample(shape, generator=generator())
         assert drawn.shape == (*shape, 2, channels, 4, 5) and drawn.dtype == torch.uint8
         assert torch.equal(drawn, d.sample(shape, generator=generator()))
-    groups = likelihood.channel_index(channels)
-    assert groups.shape == (likelihood.num_params(channels),) and groups.dtype == torch.int64
-    assert set(groups.tolist()) == set(range(channels))
+    index = likelihood.channel_index(channels)
+    assert index.shape == (likelihood.num_params(channels),) and index.dtype == torch.int64
+    assert set(index.tolist()) == set(range(channels))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("likelihood", MASSES.values(), ids=MASSES)
 def test_a_pixel_is_the_product_of_its_channels_conditionals(likelihood, channels):
-    """log_pmf gives each channel's levels, given the image's own earlier channels; their product is log_prob."""
+    """conditional_log_pmf gives each channel's levels, given the image's own earlier channels; their product is log_prob."""
     x, d = images(2, channels, 4, 5), likelihood(params(likelihood, channels, 4, 5, dtype=torch.float64))
     chosen = d.conditional_log_pmf(x).gather(1, x.long()[:, None])[:, 0].sum(1)
     torch.testing.assert_close(chosen, d.log_prob_per_pixel(x), atol=1e-10, rtol=1e-10)
@@ -100,7 +100,7 @@ def pooled(expected, observed, least=20):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("likelihood", [*MASSES.values(), *DENSITIES.values()], ids=[*MASSES, *DENSITIES])
 def test_samples_follow_the_pmf(likelihood, channels):
-    """Chi-squared against log_pmf, channel by channel, 300,000 pixels, levels pooled to 20 expected draws.
+    """Chi-squared against conditional_log_pmf, channel by channel, 300,000 pixels, levels pooled to 20 expected draws.
 
     One pixel is repeated, so that a later channel can be compared given what was drawn for the earlier ones.
     """
@@ -154,7 +154,7 @@ def test_one_image_without_a_batch(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)
-def test_half_precision_is_lifted(likelihood):
+def test_half_precision_is_computed_in_float32(likelihood):
     x = images(2, 3, 4, 5)
     x = (x > 127).byte() * 255 if isinstance(likelihood, Bernoulli) else x
     half = params(likelihood, 3, 4, 5).bfloat16().requires_grad_()
@@ -187,8 +187,11 @@ def test_parameters_that_are_not_finite_are_refused_by_name(likelihood, bad):
     ids=["floats", "too large", "negative", "channels", "width", "batch"],
 )
 def test_what_is_no_image_of_this_size_is_refused(likelihood, x, complaint):
-    with pytest.raises(ValueError, match=f"{type(likelihood).__name__} {complaint}"):
-        likelihood(params(likelihood, 3, 4, 5)).log_prob(x)
+    d = likelihood(params(likelihood, 3, 4, 5))
+    name = str(d).partition("(")[0]
+    for judge in (d.log_prob, d.log_prob_per_pixel):
+        with pytest.raises(ValueError, match=f"^{name} {complaint}"):
+            judge(x)
 
 
 @pytest.mark.parametrize(
@@ -208,13 +211,29 @@ def test_a_wrong_number_of_parameters_is_refused(likelihood, num, complaint):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: LogisticMixture(0), "num_components must be at least 1, got 0"),
-        (lambda: LogisticMixture(tails="wrap"), "unknown edges 'wrap'; choose absorb or truncate"),
-        (lambda: LogisticMixture(num_levels=1), "num_levels must be in 2..65536, got 1"),
-        (lambda: LogisticMixture(min_log_scale=1, max_log_scale=0), "log-scales must be limited"),
+        (lambda: LogisticMixture(0), "num_components must be an integer of at least 1, got 0"),
+        (lambda: LogisticMixture(tails="wrap"), "unknown tails 'wrap'; choose censored or truncated"),
+        (lambda: LogisticMixture(num_levels=1), "num_levels must be an integer in 2..65536, got 1"),
+        (lambda: LogisticMixture(True), "num_components must be an integer of at least 1, got True"),
+        (lambda: LogisticMixture(-3), "num_components must be an integer of at least 1, got -3"),
+        (lambda: LogisticMixture(2.0), "num_components must be an integer of at least 1, got 2.0"),
+        (lambda: LogisticMixture(num_levels=2.5), "num_levels must be an integer in 2..65536, got 2.5"),
+        (lambda: LogisticMixture(num_levels="256"), "num_levels must be an integer in 2..65536, got '256'"),
+        (lambda: LogisticMixture(coupled=1), "coupled must be True or False, got 1"),
+        (lambda: LogisticMixture(min_log_scale=1, max_log_scale=0), "max_log_scale must be above min_log_scale"),
+        (lambda: LogisticMixture(min_log_scale=-21), "min_log_scale must be at least -20, got -21"),
+        (lambda: LogisticMixture(min_log_scale=None), "min_log_scale must be a finite number, got None"),
+        (lambda: LogisticMixture(max_log_scale=math.nan), "max_log_scale must be a finite number, got nan"),
+        (lambda: DiscretizedLogistic(num_levels=2.5), "num_levels must be an integer in 2..65536, got 2.5"),
+        (lambda: DiscretizedLogistic(max_log_scale=True), "max_log_scale must be a finite number, got True"),
+        (lambda: Categorical(2.5), "num_levels must be an integer of at least 2, got 2.5"),
+        (lambda: Categorical(True), "num_levels must be an integer of at least 2, got True"),
+        (lambda: Categorical(-4), "num_levels must be an integer of at least 2, got -4"),
+        (lambda: Bernoulli().num_params(0), "channels must be an integer of at least 1, got 0"),
+        (lambda: Gaussian().channel_index(1.5), "channels must be an integer of at least 1, got 1.5"),
         (lambda: DiscretizedLogistic("wide"), "unknown scale 'wide'; choose bounded or free"),
         (lambda: Gaussian("tied"), "unknown variance 'tied'; choose unit, bounded or free"),
-        (lambda: Categorical(1), "num_levels must be at least 2, got 1"),
+        (lambda: Categorical(1), "num_levels must be an integer of at least 2, got 1"),
         (lambda: LogisticMixture().num_params(2), "for 1 or 3 channels, got 2"),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pixellib.likelihoods import (
     DiscretizedLogistic,
     LogisticMixture,
-    discretized_logistic,
+    logistic_numerics,
     published_log_prob_per_pixel,
 )
 
@@ -33,7 +33,7 @@ def plain(params, x, K, tails="censored"):
     c0, c1, c2 = coefficients.tanh().unbind(1)
     y = (x.double() / 127.5 - 1).unsqueeze(2)
     means = torch.stack([means[:, 0], means[:, 1] + c0 * y[:, 0], means[:, 2] + c1 * y[:, 0] + c2 * y[:, 1]], 1)
-    centre, scale = 127.5 * (means + 1), 127.5 * log_scales.clamp(-7, 7).exp()
+    centre, scale = 127.5 * (means + 1), 127.5 * log_scales.clamp(min=-7).exp()
     x = x.double().unsqueeze(2)
     ends = [x + 0.5 if tails == "truncated" else torch.where(x == 255, 1e9, x + 0.5),
             x - 0.5 if tails == "truncated" else torch.where(x == 0, -1e9, x - 0.5)]  # fmt: skip
@@ -75,15 +75,15 @@ def test_the_published_loss_is_the_published_one_and_not_exact():
     assert 2 < worst < 3 * 2.15
 
 
-@pytest.mark.parametrize("edges", ["censored", "truncated"])
-def test_values_and_gradients_are_those_of_the_definition(edges):
+@pytest.mark.parametrize("tails", ["censored", "truncated"])
+def test_values_and_gradients_are_those_of_the_definition(tails):
     """The fused gradient against PyTorch's own of the plain formula, where that still has digits."""
     x, params, _ = case("A")
     x[0, :, 0, :2], x[1, 1, 2] = 0, 255
     params[:, 10:].unflatten(1, (3, 3, 10))[:, :, 1].clamp_(min=-2)  # narrower, and its sigmoids underflow
-    likelihood = LogisticMixture(10, edges)
+    likelihood = LogisticMixture(10, tails)
     ours = likelihood(params.requires_grad_()).log_prob_per_pixel(x)
-    theirs = plain(params, x, 10, edges)
+    theirs = plain(params, x, 10, tails)
     torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-9)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(0), dtype=ours.dtype)
     gradients = [torch.autograd.grad((p * weights).sum(), params)[0] for p in (ours, theirs)]
@@ -91,13 +91,13 @@ def test_values_and_gradients_are_those_of_the_definition(edges):
 
 
 @pytest.mark.parametrize("scale", ["bounded", "free"])
-@pytest.mark.parametrize("edges", ["censored", "truncated"])
+@pytest.mark.parametrize("tails", ["censored", "truncated"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gradients_pass_a_numerical_check(scale, edges, channels):
-    """Away from the limits of the log-scale, where there is no gradient; the edges' levels are among the images."""
+def test_gradients_pass_a_numerical_check(scale, tails, channels):
+    """Away from the limits of the log-scale, where there is no gradient; the ends' levels are among the images."""
     generator = torch.Generator().manual_seed(0)
     x = torch.tensor([0, 255, 100, 200], dtype=torch.uint8).view(1, 1, 2, 2).expand(2, channels, 2, 2)
-    for likelihood in (DiscretizedLogistic(scale, edges), LogisticMixture(2, edges)):
+    for likelihood in (DiscretizedLogistic(scale, tails), LogisticMixture(2, tails)):
         shape = (2, likelihood.num_params(channels), 2, 2)
         params = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
         assert torch.autograd.gradcheck(lambda p, d=likelihood: d(p).log_prob_per_pixel(x), (params,))
@@ -105,22 +105,13 @@ def test_gradients_pass_a_numerical_check(scale, edges, channels):
 
 def test_slices_do_not_matter(monkeypatch):
     x, params, _ = case("A")
-    monkeypatch.setattr(discretized_logistic, "SLICE", 1)
+    monkeypatch.setattr(logistic_numerics, "SLICE", 1)
     one_by_one = LogisticMixture()(params.requires_grad_()).log_prob(x)
     gradient = torch.autograd.grad(one_by_one.sum(), params)[0]
-    monkeypatch.setattr(discretized_logistic, "SLICE", 10**9)
+    monkeypatch.setattr(logistic_numerics, "SLICE", 10**9)
     together = LogisticMixture()(params).log_prob(x)
     torch.testing.assert_close(one_by_one, together)
     torch.testing.assert_close(gradient, torch.autograd.grad(together.sum(), params)[0])
-
-
-def test_a_scale_beyond_its_limits_is_limited_and_feels_no_gradient():
-    x = torch.full((1, 1, 1, 1), 100, dtype=torch.uint8)
-    for raw, limit in ((-50.0, -7.0), (50.0, 7.0)):
-        params, limited = (torch.tensor([0.1, s]).view(1, 2, 1, 1).requires_grad_() for s in (raw, limit))
-        log_p = [DiscretizedLogistic()(p).log_prob(x) for p in (params, limited)]
-        assert log_p[0] == log_p[1]
-        assert torch.autograd.grad(log_p[0].sum(), params)[0][0, 1] == 0
 
 
 def test_a_floor_can_be_set():
@@ -157,15 +148,15 @@ def test_truncation_far_outside_is_the_exponential_limit(distance, log_scale, si
     torch.testing.assert_close(pmf[likely], expected[likely], atol=tolerance, rtol=tolerance)
 
 
-def test_absorbed_tails_are_the_difference_between_the_two_rules():
-    """A mean outside the range: absorbed, the last level takes nearly everything; truncated, it keeps its share."""
+def test_censored_tails_are_the_difference_between_the_two_rules():
+    """A mean outside the range: censored, the last level takes nearly everything; truncated, it keeps its share."""
     params = torch.tensor([1.5, -2.0], dtype=torch.float64).view(1, 2, 1, 1)
     x = torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)
     rules = (DiscretizedLogistic(tails=tails) for tails in ("censored", "truncated"))
-    absorbed, truncated = (rule(params).log_prob(x).exp().item() for rule in rules)
-    assert absorbed > 0.97 and truncated < 0.1
+    censored, truncated = (rule(params).log_prob(x).exp().item() for rule in rules)
+    assert censored > 0.97 and truncated < 0.1
     outside = 1 - torch.sigmoid(torch.tensor((255.5 - 127.5 * 2.5) / (127.5 * math.exp(-2)), dtype=torch.float64))
-    assert absorbed > outside.item() > 0.97
+    assert censored > outside.item() > 0.97
 
 
 def test_layout_of_published_networks():
@@ -203,14 +194,6 @@ def test_one_component_is_the_discretised_logistic():
     params = torch.randn((2, 2, 4, 4), generator=generator, dtype=torch.float64)
     mixture = LogisticMixture(1)(torch.cat([torch.zeros(2, 1, 4, 4), params], 1))
     torch.testing.assert_close(mixture.log_prob(x), DiscretizedLogistic()(params).log_prob(x))
-
-
-def test_a_second_derivative_is_refused_instead_of_wrong():
-    x, params, _ = case("A")
-    squares = LogisticMixture()(params.requires_grad_()).log_prob(x).square().sum()
-    (slope,) = torch.autograd.grad(squares, params, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        slope.sum().backward()
 
 
 def test_pulling_a_lost_mean_back_has_the_right_strength():
