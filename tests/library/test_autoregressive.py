@@ -5,7 +5,7 @@ import torch
 
 from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, LogisticMixture
 from pixellib.models import GatedPixelCNN, PixelCNN
-from pixellib.models.autoregressive.leak_test import assert_causal, by_change, by_derivative
+from pixellib.models.autoregressive.leak_test import assert_causal
 from pixellib.models.autoregressive.sampling import cached_params
 
 FAMILIES = [PixelCNN, GatedPixelCNN]

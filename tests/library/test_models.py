@@ -196,7 +196,7 @@ def test_dilations_and_kernels_that_make_no_convolution_are_refused():
         with pytest.raises(ValueError, match=r"dilations\[1\] must be"):
             build(GatedPixelCNN, dilations=dilations)
     for family in (PixelCNN, GatedPixelCNN):
-        with pytest.raises(ValueError, match="kernel_size must be an integer, got 3.0"):
+        with pytest.raises(ValueError, match=r"kernel_size must be an integer, got 3\.0"):
             build(family, kernel_size=3.0)
 
 

@@ -65,6 +65,38 @@ def test_the_published_network_is_reproduced(published, arrays):
     torch.testing.assert_close(log_p, exact, rtol=2e-7, atol=0)
 
 
+def by_definition(params, x, num_components):
+    """The log-likelihood (B,) as the released code defines it, but for its approximation of small masses: float64."""
+    logits, rest = params.split([num_components, params.shape[1] - num_components], 1)
+    means, log_scales, coefficients = rest.unflatten(1, (3, 3, num_components)).unbind(2)  # (B, C, K, H, W)
+    y, c = 2 * x.double().unsqueeze(2) / 255 - 1, coefficients.tanh()
+    red, green, blue = means.unbind(1)
+    green = green + c[:, 0] * y[:, 0]
+    blue = blue + c[:, 1] * y[:, 0] + c[:, 2] * y[:, 1]
+    centred, inverse = y - torch.stack([red, green, blue], 1), (-log_scales.clamp(min=-7)).exp()
+    upper, lower = (inverse * (centred + shift / 255) for shift in (1, -1))
+    below, above = torch.where(y > -1, lower.sigmoid(), 0), torch.where(y < 1, upper.sigmoid(), 1)
+    return ((above - below).log().sum(1) + logits.log_softmax(1)).logsumexp(1).sum((1, 2))
+
+
+@pytest.mark.parametrize("log_scale", [0.0, 8.0, 12.0])
+def test_a_converted_network_has_no_ceiling_on_scales(arrays, log_scale):
+    """The released code has none: components much broader than the range are what it would make of them."""
+    last = max(int(name.split("_")[1].split("/")[0]) for name in arrays if "/dense_" in name)
+    name = f"model/dense_{last}/b"
+    K = len(arrays[name]) // 10
+    bias = arrays[name].copy()
+    for channel in range(3):
+        bias[K + 3 * K * channel + K : K + 3 * K * channel + 2 * K] += log_scale
+    model = openai_pixelcnnpp({**arrays, name: bias})
+    x = torch.randint(256, (2, 3, 8, 8), generator=seeded(), dtype=torch.uint8)
+    x[0, :, 0, :2] = torch.tensor([0, 255], dtype=torch.uint8)
+    with torch.no_grad():
+        log_p, expected = model.log_prob(x), by_definition(model.double().params(x), x, K)
+        torch.testing.assert_close(model.log_prob(x), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(log_p.double(), expected, rtol=3e-6, atol=0)
+
+
 def test_exponential_averages_are_preferred(arrays):
     averaged = {name: value for name, value in arrays.items() if name != "model/conv2d_0/b"}
     averaged |= {
@@ -167,7 +199,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
 
 @pytest.mark.parametrize("num_blocks", [1, 3])
 def test_concatenated_elu_has_the_derivatives_of_its_formula(num_blocks):
-    """It has a backward pass of its own, to keep half as much; finite differences are the judge of both derivatives."""
+    """It has a backward pass of its own, to keep half as much; finite differences judge both derivatives."""
     x = torch.randn(2, 6, 1, 3, dtype=torch.float64, generator=seeded(), requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: concat_elu(x, num_blocks), x)
     assert torch.autograd.gradgradcheck(lambda x: concat_elu(x, num_blocks), x)
