@@ -100,9 +100,9 @@ class PlainPixelCNNpp(nn.Module):
             us.append(self.u_in[i](us[-1]))
             uls.append(self.ul_in[i](uls[-1], us[-1]))
         u, ul, block = us.pop(), uls.pop(), 0
-        for level, count in enumerate((self.depth, self.depth + 1, self.depth + 1)):
-            if level:
-                u, ul = self.u_up[level - 1](u), self.ul_up[level - 1](ul)
+        for scale, count in enumerate((self.depth, self.depth + 1, self.depth + 1)):
+            if scale:
+                u, ul = self.u_up[scale - 1](u), self.ul_up[scale - 1](ul)
             for _ in range(count):
                 u = self.u_out[block](u, us.pop())
                 ul = self.ul_out[block](ul, torch.cat([u, uls.pop()], 1))
@@ -147,8 +147,8 @@ def memory_of_a_step():
 def test_training(compare, models):
     ours, plain = models
     x = photographs(16)
-    with multiprocessing.get_context("spawn").Pool(1) as alone:
-        peak = alone.apply(memory_of_a_step)
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        peak = process.apply(memory_of_a_step)
     row = compare(
         "PixelCNN++, full size, batch 16: loss, gradient", lambda: step(ours, x), lambda: plain.loss(x).backward(),
         flops=3 * 16 * flops_of_an_image(plain), ask=">= 2.5x, 6 GB", rounds=3, warm_up=1,

@@ -1,7 +1,28 @@
-"""One file per family of models; every model is an `ImageModel`."""
+"""Models of images, one file per family; every model is an `ImageModel`."""
 
-from pixellib.models.autoregressive import AutoregressiveModel, GatedPixelCNN, PixelCNN, PixelCNNpp
+from pixellib.models.autoregressive import (
+    AutoregressiveModel,
+    GatedPixelCNN,
+    PixelCNN,
+    PixelCNNpp,
+    TwoStreamModel,
+    assert_causal,
+    openai_pixelcnnpp,
+)
 from pixellib.models.base import ImageModel
-from pixellib.models.latent import IWAE, VAE, VQVAE
+from pixellib.models.latent import IWAE, VAE, VQVAE, LatentModel
 
-__all__ = ["IWAE", "VAE", "VQVAE", "AutoregressiveModel", "GatedPixelCNN", "ImageModel", "PixelCNN", "PixelCNNpp"]
+__all__ = [
+    "IWAE",
+    "VAE",
+    "VQVAE",
+    "AutoregressiveModel",
+    "GatedPixelCNN",
+    "ImageModel",
+    "LatentModel",
+    "PixelCNN",
+    "PixelCNNpp",
+    "TwoStreamModel",
+    "assert_causal",
+    "openai_pixelcnnpp",
+]

@@ -1,38 +1,46 @@
 """What every image model offers, so that training and evaluation need no special case."""
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 
-class ImageModel(nn.Module):
-    """A model of images x, uint8 (B, C, H, W).
+class ImageModel(nn.Module, ABC):
+    """A model p(x) of images x, uint8 (B, C, H, W), or p(x | condition).
 
-    `kind` says what `log_prob` is: the "exact" log-likelihood, a "lower bound" of it, a "density", or
-    "improper", a score that is neither.
-    Latent and dequantised models also have `log_weights(x, num_samples, generator) -> (M, B)`.
+    A subclass says in `kind` what `log_prob` is, and defines `log_prob` and `sample`. Latent and dequantised models
+    also have `log_weights(x, num_samples, generator) -> (M, B)`, the log importance weights of M draws for each image.
+
+    kind: "exact" if `log_prob` is the log-likelihood, "lower bound" if it is a bound of it, "density" if it is the
+    logarithm of a density, and "improper" if it is a score of another sort.
     """
 
     kind: Literal["exact", "lower bound", "density", "improper"]
 
-    def log_prob(self, x: Tensor, condition=None) -> Tensor:
-        """log p(x) or a bound of it in nats: float (B,)."""
-        raise TypeError(f"{type(self).__name__} defines no log_prob")
+    @abstractmethod
+    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """log p(x | condition), or a bound of it: float (B,), in nats, for x uint8 (B, C, H, W)."""
 
-    def loss(self, x: Tensor, condition=None) -> Tensor:
-        """The scalar that training minimises, in nats per image."""
+    @abstractmethod
+    def sample(
+        self, num_samples: int, *, condition: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Images drawn from the model, uint8 (num_samples, C, H, W), on its device."""
+
+    def loss(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What training minimises, a scalar in nats per image: -log_prob(x, condition).mean() unless overridden."""
         return -self.log_prob(x, condition).mean()
 
-    def sample(self, num_samples: int, *, condition=None, generator: torch.Generator | None = None) -> Tensor:
-        """uint8 (num_samples, C, H, W)."""
-        raise TypeError(f"{type(self).__name__} defines no sample")
-
     def initialise(self, images: Tensor) -> None:
-        """Data-dependent initialisation from the training images, uint8 (N, C, H, W); called once before the first
-        step.
+        """Data-dependent initialisation from the training images, uint8 (N, C, H, W): called once before the first
+        step. Does nothing unless overridden.
         """
 
     def kernels(self) -> list[nn.Parameter]:
-        """The weights of convolutions between features, float (C_out, C_in, kH, kW), which Muon may move."""
-        return [p for p in self.parameters() if p.dim() == 4 and min(p.flatten(1).shape) > 1]  # a gain is no matrix
+        """The weights of convolutions between features, float (C_out, C_in, kH, kW), which Muon may move.
+
+        The gains of weight normalisation have four dimensions too, but only one longer than 1: they are left out.
+        """
+        return [p for p in self.parameters() if p.dim() == 4 and min(p.flatten(1).shape) > 1]

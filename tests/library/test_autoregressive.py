@@ -123,17 +123,17 @@ def test_a_leak_and_a_blindness_are_found_and_named():
         assert_causal(unordered)
 
 
-def reach(model, size=9):
+def field(model, size=9):
     """Which earlier pixels of an image of that size influence the parameters of the pixel in its middle: (H, W)."""
     y = torch.randn(1, 1, size, size, generator=seeded(), dtype=torch.float64, requires_grad=True)
     model.network(y)[0, :, size // 2, size // 2].sum().backward()
     return y.grad[0, 0] != 0
 
 
-def test_gated_layers_see_every_earlier_pixel_in_reach_and_plain_ones_have_a_blind_spot():
+def test_gated_layers_see_every_earlier_pixel_of_the_receptive_field_and_plain_ones_have_a_blind_spot():
     past = (torch.arange(81) < 40).view(9, 9)
-    assert torch.equal(reach(build(GatedPixelCNN, num_layers=3)), past)
-    seen = reach(build(PixelCNN, num_layers=4))
+    assert torch.equal(field(build(GatedPixelCNN, num_layers=3)), past)
+    seen = field(build(PixelCNN, num_layers=4))
     assert not (seen & ~past).any()
     assert not seen[3, 6:].any()  # to the upper right
     assert seen[3, :6].all()
@@ -179,13 +179,20 @@ def test_images_of_another_size_and_completions_keep_what_was_given():
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
-        ({"num_samples": 0}, "expected a positive number and size of images, got 0 of 5 x 4"),
-        ({"size": (0, 4)}, "positive number and size"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0"),
+        ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
+        ({"num_samples": 2.0}, r"num_samples must be an integer, got 2\.0"),
+        ({"num_samples": 10**30}, "num_samples is too large: 10{30} images of 1 x 5 x 4 bytes are more than 16 GiB"),
+        ({"size": (10**6, 10**6)}, "2 images of 1 x 1000000 x 1000000 bytes are more than 16 GiB"),
+        ({"size": (0, 4)}, "the height in size must be at least 1, got 0"),
+        ({"size": (5,)}, r"size must be \(height, width\), got \(5,\)"),
+        ({"temperature": 0.0}, "temperature must be positive and finite, got 0"),
+        ({"temperature": float("inf")}, "temperature must be positive and finite, got inf"),
+        ({"temperature": float("nan")}, "temperature must be positive and finite, got nan"),
         ({"given": (torch.zeros(1, 5, 5, dtype=torch.uint8), 1)}, r"expected a given image uint8 \(1, 5, 4\)"),
         ({"given": (torch.zeros(1, 5, 4), 1)}, "got torch.float32"),
         ({"given": (torch.full((1, 5, 4), 8, dtype=torch.uint8), 1)}, r"levels 0\.\.7, got up to 8"),
         ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), 6)}, r"num_known_rows must be in 0\.\.5, got 6"),
+        ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), -1)}, "num_known_rows must be at least 0, got -1"),
         ({"condition": torch.zeros(2)}, "GatedPixelCNN takes no condition"),
     ],
 )
@@ -229,16 +236,16 @@ def test_networks_that_cannot_be_built_are_refused(family):
 def test_an_interrupted_sampling_leaves_the_model_as_it_was():
     model = build(GatedPixelCNN).train()
 
-    class Interrupting:
-        joint, calls = False, 0
+    class Interrupting(Categorical):
+        calls = []  # noqa: RUF012
 
         def __call__(self, params):
-            self.calls += 1
-            if self.calls == 3:
+            self.calls.append(params)
+            if len(self.calls) == 3:
                 raise KeyboardInterrupt
-            return Categorical(8)(params)
+            return super().__call__(params)
 
-    likelihood, model.likelihood = model.likelihood, Interrupting()
+    likelihood, model.likelihood = model.likelihood, Interrupting(8)
     with pytest.raises(KeyboardInterrupt):
         model.sample(2)
     model.likelihood = likelihood
@@ -277,13 +284,13 @@ def test_temperature_sharpens_or_flattens_the_distribution_that_is_drawn_from(he
 def full_kernel(layer):
     """The kernel of a causal convolution within a square one: what masking would leave of it."""
     rows, columns = layer.weight.shape[2:]
-    reach = max(layer.above, layer.left, layer.right) // layer.dilation
-    size = 2 * reach + 1
+    half_width = max(layer.above, layer.left, layer.right) // layer.dilation
+    size = 2 * half_width + 1
     kernel = layer.weight.new_zeros(*layer.weight.shape[:2], size, size)
-    bottom = reach + layer.current
-    left = reach - layer.left // layer.dilation
+    bottom = half_width + layer.current
+    left = half_width - layer.left // layer.dilation
     kernel[:, :, bottom - rows : bottom, left : left + columns] = layer.weight
-    return kernel, reach * layer.dilation
+    return kernel, half_width * layer.dilation
 
 
 def masked(layer, x):

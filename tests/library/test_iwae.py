@@ -200,3 +200,7 @@ def test_impossible_sizes_are_refused():
         IWAE(num_latents=(100, 50), num_hidden=(200,))
     with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
         IWAE(num_samples=0)
+    with pytest.raises(ValueError, match=r"num_hidden\[0\] must be at least 1, got 0"):
+        IWAE(num_hidden=(0,))
+    with pytest.raises(ValueError, match=r"num_latents\[0\] must be an integer, got 2.5"):
+        IWAE(num_latents=(2.5,))

@@ -11,7 +11,7 @@ from pixellib.likelihoods import Categorical, LogisticMixture
 from pixellib.models import PixelCNNpp
 from pixellib.models.autoregressive.convert import AVERAGE, openai_pixelcnnpp
 from pixellib.models.autoregressive.leak_test import assert_causal
-from pixellib.models.autoregressive.pixelcnnpp import concat_elu
+from pixellib.models.autoregressive.pixelcnnpp_layers import concat_elu
 from pixellib.models.autoregressive.sampling import cached_params
 
 
@@ -63,6 +63,38 @@ def test_the_published_network_is_reproduced(published, arrays):
     expected = torch.from_numpy(published["output_f64"]).permute(0, 3, 1, 2)
     torch.testing.assert_close(params, expected, atol=2e-6, rtol=0)  # its input was scaled in float32
     torch.testing.assert_close(log_p, exact, rtol=2e-7, atol=0)
+
+
+def by_definition(params, x, num_components):
+    """The log-likelihood (B,) as the released code defines it, but for its approximation of small masses: float64."""
+    logits, rest = params.split([num_components, params.shape[1] - num_components], 1)
+    means, log_scales, coefficients = rest.unflatten(1, (3, 3, num_components)).unbind(2)  # (B, C, K, H, W)
+    y, c = 2 * x.double().unsqueeze(2) / 255 - 1, coefficients.tanh()
+    red, green, blue = means.unbind(1)
+    green = green + c[:, 0] * y[:, 0]
+    blue = blue + c[:, 1] * y[:, 0] + c[:, 2] * y[:, 1]
+    centred, inverse = y - torch.stack([red, green, blue], 1), (-log_scales.clamp(min=-7)).exp()
+    upper, lower = (inverse * (centred + shift / 255) for shift in (1, -1))
+    below, above = torch.where(y > -1, lower.sigmoid(), 0), torch.where(y < 1, upper.sigmoid(), 1)
+    return ((above - below).log().sum(1) + logits.log_softmax(1)).logsumexp(1).sum((1, 2))
+
+
+@pytest.mark.parametrize("log_scale", [0.0, 8.0, 12.0])
+def test_a_converted_network_has_no_ceiling_on_scales(arrays, log_scale):
+    """The released code has none: components much broader than the range are what it would make of them."""
+    last = max(int(name.split("_")[1].split("/")[0]) for name in arrays if "/dense_" in name)
+    name = f"model/dense_{last}/b"
+    K = len(arrays[name]) // 10
+    bias = arrays[name].copy()
+    for channel in range(3):
+        bias[K + 3 * K * channel + K : K + 3 * K * channel + 2 * K] += log_scale
+    model = openai_pixelcnnpp({**arrays, name: bias})
+    x = torch.randint(256, (2, 3, 8, 8), generator=seeded(), dtype=torch.uint8)
+    x[0, :, 0, :2] = torch.tensor([0, 255], dtype=torch.uint8)
+    with torch.no_grad():
+        log_p, expected = model.log_prob(x), by_definition(model.double().params(x), x, K)
+        torch.testing.assert_close(model.log_prob(x), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(log_p.double(), expected, rtol=3e-6, atol=0)
 
 
 def test_exponential_averages_are_preferred(arrays):
@@ -118,7 +150,7 @@ def test_without_shortcuts_what_the_smaller_sizes_pass_over_is_lost():
 def test_cached_and_naive_sampling_draw_identical_images(channels, head, options):
     model = build(channels, head, **options)
     condition = torch.tensor([0, 2]) if model.num_classes else None
-    levels = getattr(head, "num_levels", 256)
+    levels = head.num_levels
     image = torch.randint(levels, (channels, 8, 4), generator=seeded(), dtype=torch.uint8)
     for num_known in (0, 3):  # an odd number of rows ends between those of the smaller sizes
         asked = {"condition": condition, "given": (image, num_known)}
@@ -165,21 +197,85 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     assert torch.equal(model.log_prob(x), fresh.log_prob(x))
 
 
-@pytest.mark.parametrize("num_groups", [1, 3])
-def test_concatenated_elu_has_the_gradient_of_its_formula(num_groups):
-    """Its own backward pass keeps half as much; finite differences are the judge."""
-    x = torch.randn(2, 6, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: concat_elu(x, num_groups), x)
-    positive, negative = concat_elu(x, num_groups).unflatten(1, (num_groups, 2, -1)).unbind(2)
+@pytest.mark.parametrize("num_blocks", [1, 3])
+def test_concatenated_elu_has_the_derivatives_of_its_formula(num_blocks):
+    """It has a backward pass of its own, to keep half as much; finite differences judge both derivatives."""
+    x = torch.randn(2, 6, 1, 3, dtype=torch.float64, generator=seeded(), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: concat_elu(x, num_blocks), x)
+    assert torch.autograd.gradgradcheck(lambda x: concat_elu(x, num_blocks), x)
+    positive, negative = concat_elu(x, num_blocks).unflatten(1, (num_blocks, 2, -1)).unbind(2)
     torch.testing.assert_close(positive.flatten(1, 2), torch.nn.functional.elu(x))
     torch.testing.assert_close(negative.flatten(1, 2), torch.nn.functional.elu(-x))
+
+
+@pytest.mark.parametrize("num_blocks", [1, 3])
+def test_concatenated_elu_works_under_the_function_transforms(num_blocks):
+    """grad, vmap of it, its Jacobian, and a compilation without breaks of the graph; forward mode is refused plainly."""
+
+    def energy(x):
+        return concat_elu(x[None], num_blocks).pow(3).sum()
+
+    x = torch.randn(4, 6, 1, 2, dtype=torch.float64, generator=seeded(), requires_grad=True)
+    (expected,) = torch.autograd.grad(sum(energy(one) for one in x), x)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(energy))(x.detach()), expected)
+    hessian = torch.autograd.functional.hessian(energy, x[0])
+    torch.testing.assert_close(torch.func.jacrev(torch.func.grad(energy))(x[0].detach()), hessian)
+    with pytest.raises(RuntimeError, match="jvp"):
+        torch.func.jvp(energy, (x[0].detach(),), (x[0].detach(),))
+    compiled = torch.compile(energy, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(torch.autograd.grad(compiled(x[0]), x)[0][0], expected[0])
+
+
+def test_concatenated_elu_keeps_nothing_but_its_input():
+    x = torch.randn(2, 6, 2, 3, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        concat_elu(x)
+    assert [t.data_ptr() for t in kept] == [x.data_ptr()]
+
+
+def test_the_network_has_second_derivatives_and_gradients_of_single_images():
+    model = build(1, LogisticMixture(2), num_filters=3)
+    y = torch.randn(2, 1, 4, 4, dtype=torch.float64, generator=seeded(), requires_grad=True)
+    (slope,) = torch.autograd.grad(model.network(y).square().sum(), y, create_graph=True)
+    assert torch.autograd.grad(slope.square().sum(), model.first_u.bias)[0].abs().sum() > 0
+
+    def energy(weights, y):
+        return torch.func.functional_call(model, weights, (y[None],)).square().sum()
+
+    network = {name: weight.detach() for name, weight in model.named_parameters()}
+    model.forward = model.network
+    of_each = torch.func.vmap(torch.func.grad(energy), (None, 0))(network, y.detach())
+    expected = torch.autograd.grad(model.network(y).square().sum(), model.first_u.bias)[0]
+    torch.testing.assert_close(of_each["first_u.bias"].sum(0), expected)
+
+
+def test_each_block_gets_its_own_part_of_a_condition():
+    """In the order of `blocks`: a part that is not zero moves what this block returns, and no earlier block."""
+    model = build(1, LogisticMixture(2), num_classes=2, num_filters=3)
+    blocks = list(model.body.blocks())
+    assert model.conditioning.split == (6,) * len(blocks)
+    y, outputs = torch.randn(1, 1, 8, 4, dtype=torch.float64, generator=seeded()), {}
+    for block in blocks:
+        block.register_forward_hook(lambda block, inputs, output: outputs.__setitem__(block, (inputs[0], output)))
+    model.network(y, torch.tensor([0]))
+    before = dict(outputs)
+    for i, block in enumerate(blocks):
+        with torch.no_grad():
+            model.conditioning.layer.weight[1] = model.conditioning.layer.weight[0]
+            model.conditioning.layer.weight[1, 6 * i : 6 * i + 6] += 1
+        model.network(y, torch.tensor([1]))
+        assert torch.equal(outputs[block][0], before[block][0]) and not torch.equal(outputs[block][1], before[block][1])
 
 
 def test_networks_and_sizes_that_do_not_work_are_refused():
     for options, complaint in (
         ({"size": (28, 30)}, "heights and widths divisible by 4, got"),
-        ({"num_filters": 0}, "at least 1, got 0, 5"),
-        ({"num_resnets": 0}, "at least 1, got 160, 0"),
+        ({"num_filters": 0}, "num_filters must be at least 1, got 0"),
+        ({"num_resnets": 0}, "num_resnets must be at least 1, got 0"),
+        ({"num_head_filters": 0}, "num_head_filters must be at least 1, got 0"),
+        ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"num_filters": 8, "likelihood": Categorical()}, "8 features do not divide into 3 ordered channels"),
     ):
         with pytest.raises(ValueError, match=complaint):

@@ -107,9 +107,16 @@ def test_training_lowers_the_loss_on_real_digits(digits):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"shape": (1, 30, 28)}, "multiples of 4, got"),
+        ({"size": (30, 28)}, r"height and width must be multiples of 4, got \(30, 28\)"),
+        ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
-        ({"beta": 0.0}, "beta must be positive, got 0.0"),
+        ({"num_filters": 0}, "num_filters must be at least 1, got 0"),
+        ({"num_latents": (4, 0)}, r"num_latents\[1\] must be at least 1, got 0"),
+        ({"num_latents": ()}, "the length of num_latents must be at least 1, got 0"),
+        ({"depth": -1}, "depth must be at least 0, got -1"),
+        ({"beta": 0.0}, "beta must be positive and finite, got 0.0"),
+        ({"beta": math.nan}, "beta must be positive and finite, got nan"),
+        ({"beta": math.inf}, "beta must be positive and finite, got inf"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, complaint):

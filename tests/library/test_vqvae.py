@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pixellib import data
-from pixellib.likelihoods import Categorical, DiscretizedLogistic
+from pixellib.likelihoods import Categorical, DiscretizedLogistic, Gaussian, GreyBernoulli
 from pixellib.models import VQVAE
 from pixellib.training import Settings, fit
 
@@ -68,7 +68,19 @@ def test_a_training_improves_the_bound_and_uses_many_codes():
 
 
 def test_impossible_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"multiples of 4, got \(1, 6, 8\)"):
-        VQVAE((1, 6, 8))
-    with pytest.raises(ValueError, match=r"expected 2\.\.256 codes, got 300"):
-        VQVAE(num_codes=300)
+    for options, complaint in (
+        ({"size": (6, 8)}, r"multiples of 4, got \(6, 8\)"),
+        ({"num_codes": 300}, r"num_codes must be in 2\.\.256, got 300"),
+        ({"code_size": 0}, "code_size must be at least 1, got 0"),
+        ({"num_filters": -1}, "num_filters must be at least 1, got -1"),
+        ({"commitment": math.nan}, "commitment must be finite and not negative, got nan"),
+        ({"commitment": -1.0}, "commitment must be finite and not negative, got -1.0"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            VQVAE(**options)
+
+
+def test_kind_says_what_the_number_is():
+    """A bound of a density is no bound of a mass, and one of a cross-entropy on grey values is none at all."""
+    kinds = [build(likelihood=head).kind for head in (Categorical(), Gaussian(), GreyBernoulli())]
+    assert kinds == ["lower bound", "density", "improper"]

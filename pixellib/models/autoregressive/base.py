@@ -1,33 +1,55 @@
 """What all autoregressive models share: p(x) as a product over pixels, of which each sees those before it."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
-from pixellib.likelihoods.base import scale_levels
 from pixellib.models.autoregressive import sampling
-from pixellib.models.autoregressive.layers import CausalConv2d, Step, groups_of, here, in_float32, index_groups
+from pixellib.models.autoregressive.layers import ChannelIndex
 from pixellib.models.base import ImageModel
+from pixellib.models.checks import check_counts, check_images, check_shape
 
 
 class AutoregressiveModel(ImageModel):
     """p(x) = prod_i p(x_i | x_1 .. x_{i-1}), rows from the top, pixels from the left, exact in one pass.
 
-    A subclass defines two streams. `vertical` sees the rows above a pixel, for a whole row at a time; `horizontal` sees
-    the pixels to the left, and what `vertical` gave. Both take a `Step` when an image is drawn pixel by pixel.
+    A subclass defines `network`, from the scaled image to the likelihood's parameters. At every pixel these may depend
+    only on the pixels before it in raster order, which `assert_causal` checks. It can then be trained, evaluated and
+    sampled from; for sampling that keeps activations from pixel to pixel see `TwoStreamModel`.
 
-    Where each parameter of the likelihood serves one colour channel, channels are ordered: green's parameters see red,
-    blue's see red and green. A likelihood that draws a pixel's channels together (`joint`) couples them itself.
+    Where each parameter of the likelihood serves one colour channel, the model is autoregressive over the channels too:
+    green's parameters may see red at their own pixel, blue's red and green. A likelihood with `coupled_channels` draws
+    a pixel's channels together, and then no parameter may see its own pixel.
 
-    channels: C. size: (H, W) that `sample` draws unless told. num_classes: if the model is conditioned on a class,
-    condition is int64 (B,); condition_channels: if on a map, condition is float (B, D, H, W). embedding: how many
-    learned numbers stand for each level at the network's input; without it the level itself does, scaled to [-1, 1].
-    spread: whether `initialise` lays the components of a mixture side by side over the range, where otherwise all begin
-    together, as broad as the range. TypeError for a likelihood that is no mixture.
+    channels: C. size: (H, W) of the images that `sample` draws unless told otherwise. likelihood: of at most 256
+    levels. num_classes: if the model is conditioned on a class, condition is int64 (B,). condition_channels: if on a
+    map of D channels, condition is float (B, D, H, W). embedding: how many learned numbers stand for each level at the
+    network's input; if None, the level itself does, scaled to [-1, 1]. init_output: whether `initialise` sets the
+    output layer to where the likelihood says that training should begin.
+
+    ValueError for numbers below 1, for a likelihood of more than 256 levels, and for conditioning on both a class and a
+    map.
+
+    >>> from pixellib.likelihoods import Bernoulli
+    >>> class FromAbove(AutoregressiveModel):  # every pixel is predicted from the one above it
+    ...     def __init__(self):
+    ...         super().__init__(1, (4, 4), Bernoulli())
+    ...         self.layer = nn.Conv2d(1, 1, 1)
+    ...
+    ...     def network(self, y, condition=None):
+    ...         return self.layer(nn.functional.pad(y, (0, 0, 1, -1)))
+    >>> x = FromAbove().sample(2)
+    >>> FromAbove()(x).log_prob_per_pixel(x).shape
+    torch.Size([2, 4, 4])
     """
+
+    supports_cache: ClassVar[bool] = False  # whether `sample` can keep activations from pixel to pixel
 
     def __init__(
         self,
@@ -38,88 +60,90 @@ class AutoregressiveModel(ImageModel):
         num_classes: int | None = None,
         condition_channels: int | None = None,
         embedding: int | None = None,
-        spread: bool = False,
+        init_output: bool = False,
     ):
         super().__init__()
+        self.size = check_shape(channels, size)
+        optional = {"num_classes": num_classes, "condition_channels": condition_channels, "embedding": embedding}
+        check_counts(**{name: count for name, count in optional.items() if count is not None})
         if num_classes is not None and condition_channels is not None:
             raise ValueError("a model is conditioned on a class or on a map, not on both")
-        num_levels = getattr(likelihood, "num_levels", 256)
-        if channels < 1 or num_levels > 256:
-            raise ValueError(
-                f"expected images of 1 or more channels and 256 or fewer levels, got {channels}, {likelihood}"
-            )
-        self.channels, self.size, self.likelihood = channels, tuple(size), likelihood
-        self.num_classes, self.condition_channels, self.spread = num_classes, condition_channels, spread
+        if likelihood.num_levels > 256:
+            raise ValueError(f"expected a likelihood of 256 or fewer levels, got {likelihood}")
+        self.channels, self.likelihood, self.init_output = channels, likelihood, init_output
+        self.num_classes, self.condition_channels = num_classes, condition_channels
         self.num_inputs = channels * (embedding or 1)
-        self.embedding = nn.Embedding(num_levels, embedding) if embedding else None
+        self.embedding = nn.Embedding(likelihood.num_levels, embedding) if embedding else None
         self.channel_autoregressive = channels > 1 and not likelihood.coupled_channels
-        self.num_groups = channels if self.channel_autoregressive else 1
-        self.conditioning = None
+        self.param_channels = None
+        if self.channel_autoregressive:
+            self.param_channels = ChannelIndex(self.param_channel_index())
+
+    @abstractmethod
+    def network(self, y: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The likelihood's parameters, float (B, P, H, W), for what `inputs` makes of images, float (B, I, H, W).
+
+        condition: as `check_condition` returns it.
+        """
+
+    @property
+    def output_layer(self) -> nn.Module | None:
+        """The layer whose output the likelihood's parameters are: its `weight` and `bias` are what `init_output` sets,
+        and its weight is none of the `kernels`. None unless overridden.
+        """
+        return None
+
+    def param_channel_index(self) -> Tensor | None:
+        """The colour channel of each of the likelihood's parameters, int64 (P,), on the CPU; None where the model is
+        not autoregressive over channels.
+        """
+        with torch.device("cpu"):
+            return self.likelihood.channel_index(self.channels) if self.channel_autoregressive else None
 
     @property
     def kind(self) -> str:
         return "exact" if self.likelihood.kind == "mass" else self.likelihood.kind
 
-    def vertical(self, above: Tensor, condition: list[Tensor], step: Step | None = None) -> list[Tensor]:
-        """Features for `horizontal`. above: the network's input shifted down by one row, (B, I, H, W)."""
-        raise TypeError(f"{type(self).__name__} defines no vertical")
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
+        """p(. | condition), each pixel given those of x before it: a distribution of images, in which x is scored.
 
-    def horizontal(
-        self, left: Tensor, pixel: Tensor, vertical: list[Tensor], condition: list[Tensor], step: Step | None = None
-    ) -> Tensor:
-        """The likelihood's parameters. left: the network's input shifted right by one pixel, each pixel's left
-        neighbour. pixel: the input itself, for ordered channels to see the earlier ones.
+        x: uint8 (B, C, H, W). `model(x).log_prob(x)` is `model.log_prob(x)`, and `model(x).log_prob_per_pixel(x)` its
+        part of each pixel.
         """
-        raise TypeError(f"{type(self).__name__} defines no horizontal")
+        return self.likelihood(self.params(x, condition))
 
-    def add_conditioning(self, num_features: Sequence[int]) -> None:
-        """Where the model takes a condition: `embed` then gives so many features of it to each of several layers."""
-        if self.num_classes is not None or self.condition_channels is not None:
-            self.conditioning = Conditioning(self.num_classes, self.condition_channels, num_features)
+    def params(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The likelihood's parameters, float (B, P, H, W), for images uint8 (B, C, H, W); causal in x.
 
-    def embed(self, condition) -> list[Tensor]:
-        """What the layers add for a condition, each (B, F, 1, 1) or (B, F, H, W); nothing without one."""
-        return [] if condition is None else self.conditioning(condition)
+        ValueError for images or a condition that do not fit the model.
+        """
+        check_images(x, self.channels)
+        return self.network(self.inputs(x), self.check_condition(condition, len(x), x.shape[-2:]))
 
-    def check_size(self, size: Sequence[int]) -> None:
-        """ValueError for a height and width that the network does not allow."""
-
-    def network(self, y: Tensor, condition=None) -> Tensor:
-        """The likelihood's parameters, float (B, P, H, W), for what `inputs` makes of images, float (B, I, H, W)."""
-        self.check_size(y.shape[-2:])
-        condition = self.embed(self.check_condition(condition, len(y), y.shape[-2:]))
-        return self.horizontal(shift_right(y), y, self.vertical(shift_down(y), condition), condition)
-
-    def params(self, x: Tensor, condition=None) -> Tensor:
-        """The likelihood's parameters, float (B, P, H, W), for images uint8 (B, C, H, W); causal in x."""
-        if x.dim() != 4 or x.shape[1] != self.channels:
-            raise ValueError(f"expected images (B, {self.channels}, H, W), got {tuple(x.shape)}")
-        return self.network(self.inputs(x), condition)
-
-    def log_prob(self, x: Tensor, condition=None) -> Tensor:
+    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """log p(x | condition), float (B,), in nats; exact where the likelihood is a mass."""
-        return self.likelihood(self.params(x, condition)).log_prob(x)
+        return self(x, condition).log_prob(x)
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
-        """Components of a mixture are laid side by side where `spread` asks for it; images are not looked at."""
-        if self.spread:
+        """Sets the output layer if `init_output` asks for it; does not look at the images.
+
+        TypeError if the model names no `output_layer`.
+        """
+        if self.init_output:
+            if self.output_layer is None:
+                raise TypeError(f"init_output needs an output_layer, which {type(self).__name__} does not define")
             self.likelihood.init_output_(self.output_layer, self.channels)
 
     def kernels(self) -> list[nn.Parameter]:
-        last = {id(p) for p in self.output_layer.parameters()}
+        last = set() if self.output_layer is None else {id(p) for p in self.output_layer.parameters()}
         return [p for p in super().kernels() if id(p) not in last]
-
-    @property
-    def output_layer(self) -> CausalConv2d:
-        """The layer that gives the likelihood's parameters."""
-        return self.last.last
 
     def sample(
         self,
         num_samples: int,
         *,
-        condition=None,
+        condition: Tensor | None = None,
         generator: torch.Generator | None = None,
         size: Sequence[int] | None = None,
         given: tuple[Tensor, int] | None = None,
@@ -128,37 +152,51 @@ class AutoregressiveModel(ImageModel):
         precision: str = "auto",
         progress: bool = False,
     ) -> Tensor:
-        """Images drawn pixel by pixel, uint8 (num_samples, C, H, W); see `pixellib.sampling.sample`."""
+        """Images drawn pixel by pixel, uint8 (num_samples, C, H, W), on the model's device.
+
+        size: (H, W), any that the network allows; `self.size` if None. given: (image, num_known_rows), the image uint8
+        (C, H, W) or (num_samples, C, H, W); its first rows are kept and the rest is drawn. temperature: each sub-pixel
+        is drawn from p^(1/T), normalised; below 1 samples are more probable, above 1 more varied. cached: keep
+        activations from pixel to pixel if the model can; otherwise every sub-pixel takes a forward pass, which gives
+        the same images slowly. precision: of the network, "fp32", "bf16" or "auto", which is bf16 where the device has
+        it; likelihoods compute in float32 at least. A model in float64 stays there.
+
+        ValueError for numbers, sizes or temperatures that are not positive, for more than 16 GiB of images, and for a
+        given image or condition that does not fit. FloatingPointError if the parameters are not finite.
+        """
         return sampling.sample(
-            self, num_samples, condition=condition, generator=generator, size=size or self.size, given=given,
-            temperature=temperature, cached=cached, precision=precision, progress=progress,
+            self, num_samples, condition=condition, generator=generator, size=self.size if size is None else size,
+            given=given, temperature=temperature, cached=cached, precision=precision, progress=progress,
         )  # fmt: skip
-
-    def groups_of(self, num_features: int) -> Tensor | None:
-        """See layers.groups_of; None where channels are not ordered."""
-        return groups_of(num_features, self.num_groups)
-
-    def parameter_groups(self) -> Tensor | None:
-        """The channel of each of the likelihood's parameters; None where channels are not ordered."""
-        return self.likelihood.channel_index(self.channels) if self.channel_autoregressive else None
 
     def inputs(self, x: Tensor) -> Tensor:
         """Images uint8 (B, C, H, W) as the network sees them, float (B, I, H, W): in [-1, 1], I = C, or I / C learned
-        numbers for each level.
+        numbers for each level. ValueError for levels that have none.
         """
-        if self.embedding is not None:
-            vectors = self.embedding(x.long()).permute(0, 1, 4, 2, 3).flatten(1, 2)
-            return vectors.contiguous()  # or every layer would carry on in the layout that this one happens to have
-        return scale_levels(x.to(next(self.parameters()).dtype), getattr(self.likelihood, "num_levels", 256))
+        if self.embedding is None:
+            return scale(x.to(next(self.parameters()).dtype), self.likelihood.num_levels)
+        num_levels = self.embedding.num_embeddings
+        if x.numel() and (num_levels < 256 or x.dtype != torch.uint8) and not 0 <= x.min() <= x.max() < num_levels:
+            raise ValueError(f"expected levels 0..{num_levels - 1}, got {int(x.min())}..{int(x.max())}")
+        vectors = self.embedding(x.long()).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        return vectors.contiguous()  # or every layer would carry on in the layout that this one happens to have
 
-    def check_condition(self, condition, num_images: int, size: Sequence[int]) -> Tensor | None:
-        """The condition on the model's device, for images of that size (H, W).
+    def check_size(self, size: Sequence[int]) -> None:
+        """ValueError for a height and width that the network does not allow; any is allowed unless overridden."""
+
+    def check_presence(self, condition: Tensor | None) -> None:
+        """ValueError if a condition is missing or superfluous."""
+        conditioned = self.num_classes is not None or self.condition_channels is not None
+        if (condition is None) == conditioned:
+            raise ValueError(f"{type(self).__name__} {'needs a' if conditioned else 'takes no'} condition")
+
+    def check_condition(self, condition: Tensor | None, num_images: int, size: Sequence[int]) -> Tensor | None:
+        """The condition on the model's device, for that many images of that size (H, W): int64 (B,) or float (B, D, H,
+        W).
 
         ValueError if it is missing or superfluous, out of range or of another shape.
         """
-        asked = self.num_classes is not None or self.condition_channels is not None
-        if (condition is None) == asked:
-            raise ValueError(f"{type(self).__name__} {'needs a' if asked else 'takes no'} condition")
+        self.check_presence(condition)
         if condition is None:
             return None
         weight = next(self.parameters())
@@ -178,82 +216,3 @@ class AutoregressiveModel(ImageModel):
         if condition.shape != expected:
             raise ValueError(f"expected a map {expected}, got {tuple(condition.shape)}")
         return condition.to(weight.dtype)
-
-
-def check_sizes(kernel_size: int, **counts: int) -> int:
-    """How far a kernel reaches. ValueError for an even one, which has no centre, one of size 1, or counts below 1."""
-    if kernel_size < 3 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be odd and at least 3, got {kernel_size}")
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
-    return kernel_size // 2
-
-
-class FirstLayer(nn.Module):
-    """What both streams see of the image itself: the rows above and the pixels to the left, never their own pixel.
-
-    Given the image shifted by a row and by a column, it reaches kernel // 2 pixels from the current one. Where channels
-    are ordered, features of later ones also see the earlier channels of the pixel.
-    """
-
-    def __init__(self, model: AutoregressiveModel, width: int, reach: int):
-        super().__init__()
-        features = model.groups_of(width)
-        self.features = index_groups(features)
-        self.above = CausalConv2d(model.num_inputs, width, above=reach - 1, left=reach, right=reach)
-        self.left = CausalConv2d(model.num_inputs, width, left=reach - 1, out_groups=features)
-        self.pixel = None
-        if model.channel_autoregressive:
-            colours = model.groups_of(model.num_inputs)
-            self.pixel = CausalConv2d(model.num_inputs, width, in_groups=colours, out_groups=features, strict=True)
-
-    def forward(self, left: Tensor, pixel: Tensor, above: Tensor, step: Step | None = None) -> Tensor:
-        """The horizontal stream's features. left, pixel: see AutoregressiveModel.horizontal; above: of self.above."""
-        h = self.left(left, step) + here(above, step, self.features)
-        return h if self.pixel is None else h + self.pixel(pixel, step)
-
-
-class LastLayers(nn.Module):
-    """From features to the likelihood's parameters: two 1 x 1 convolutions, each after a ReLU."""
-
-    def __init__(self, model: AutoregressiveModel, width: int):
-        super().__init__()
-        features = model.groups_of(width)
-        num_params = model.likelihood.num_params(model.channels)
-        self.hidden = CausalConv2d(width, width, in_groups=features, out_groups=features)
-        self.last = CausalConv2d(width, num_params, in_groups=features, out_groups=model.parameter_groups())
-
-    def forward(self, h: Tensor, step: Step | None = None) -> Tensor:
-        return in_float32(self.last, F.relu(self.hidden(F.relu(h), step)), step)
-
-
-class Conditioning(nn.Module):
-    """For each of several layers, what a class (an embedding) or a map (a 1 x 1 convolution) adds to its features.
-
-    Begins at zero, so that a conditioned model starts as an unconditioned one (location-independent and -dependent:
-    van den Oord et al. 2016, "Conditional image generation with PixelCNN decoders", section 2.3).
-    """
-
-    def __init__(self, num_classes: int | None, condition_channels: int | None, num_features: Sequence[int]):
-        super().__init__()
-        self.split = tuple(num_features)
-        if num_classes is not None:
-            self.layer = nn.Embedding(num_classes, sum(self.split))
-        else:
-            self.layer = nn.Conv2d(condition_channels, sum(self.split), 1, bias=False)
-        nn.init.zeros_(self.layer.weight)
-
-    def forward(self, condition: Tensor) -> list[Tensor]:
-        out = self.layer(condition)
-        return list((out[..., None, None] if out.dim() == 2 else out).split(self.split, 1))
-
-
-def shift_down(x: Tensor) -> Tensor:
-    """Each row gets the one above it, the first zeros."""
-    return F.pad(x, (0, 0, 1, -1))
-
-
-def shift_right(x: Tensor) -> Tensor:
-    """Each column gets the one to its left, the first zeros."""
-    return F.pad(x, (1, -1, 0, 0))

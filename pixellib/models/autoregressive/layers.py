@@ -2,10 +2,14 @@
 
 A network made of them is written once. With `step=None` its layers see whole images; with a `Step` they see what is new
 at that place and keep in the step's memory what they will need again, so that sampling computes nothing twice.
+
+Where a model is autoregressive over colour channels, each feature belongs to one of them. `channel_index`, int64 (F,),
+says to which; `feature_channels` gives every channel the same number of features, side by side.
 """
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +22,14 @@ from pixellib.likelihoods.base import at_least_float32
 class Step:
     """Where a pass stands that goes row by row (column None) or pixel by pixel.
 
-    width: of the image, in pixels. group: the colour channel whose features are computed, None for all at once.
+    width: of the image, in pixels. channel: the colour channel whose features are computed, None for all at once.
     memory: what each layer keeps; one dictionary serves all steps of an image, in order from row 0.
     """
 
     row: int
     width: int
     column: int | None = None
-    group: int | None = None
+    channel: int | None = None
     memory: dict[nn.Module, "_Memory"] = field(default_factory=dict)
 
     def halved(self) -> "Step":
@@ -36,10 +40,12 @@ class Step:
 
 @dataclass
 class _Memory:
-    """What one convolution keeps. rows: the last rows of its input, channels last and padded, (B, rows, W + padding,
-    C). above: what the rows above give to the current one, (B, C, W). weights: of the current row's taps, by group, for
-    a matrix product. An upsampling keeps in `rows` the two that it made last, (B, C, 2, W), and in `above` the pixel
-    they come from.
+    """What one layer keeps.
+
+    Of a convolution: rows, the last rows of its input, channels last and padded, (B, rows, W + padding, C); above, what
+    the rows above contribute to the current one, (B, C, W); weights, of the taps in the current row, by colour channel,
+    ready for a matrix product. Of an upsampling: rows, the two that it made last, (B, C, 2, W); above, the pixel they
+    come from.
     """
 
     rows: Tensor
@@ -48,16 +54,86 @@ class _Memory:
     weights: dict[int | None, Tensor] = field(default_factory=dict)
 
 
-def here(features: Tensor, step: Step | None, index: list[slice | Tensor] | None = None) -> Tensor:
-    """Of features of a row, (B, C, 1, W), or of all pixels alike, (B, C, 1, 1), those of the step's pixel and group.
+class ChannelIndex(nn.Module):
+    """The features of each colour channel: `index[channel]` selects them from a dimension of F features.
 
-    index: the features of each group. Without a step, or with one for a whole row, all of them.
+    channel_index: int64 (F,), on the CPU: the channel 0, 1, ... that each feature belongs to. A selection is a slice
+    where the features of every channel lie side by side, so that nothing is copied, and otherwise int64 indices, a
+    buffer that moves with the module and is not part of its state.
+
+    >>> ChannelIndex(torch.tensor([0, 0, 1, 1]))[1]
+    slice(2, 4, None)
+    >>> ChannelIndex(torch.tensor([0, 1, 0, 1]))[1]
+    tensor([1, 3])
+    """
+
+    def __init__(self, channel_index: Tensor):
+        super().__init__()
+        order = channel_index.argsort(stable=True)
+        ends = channel_index.bincount().cumsum(0).tolist()
+        self.slices = [slice(first, last) for first, last in pairwise([0, *ends])]
+        side_by_side = torch.equal(order, torch.arange(len(order), device=order.device))
+        indices = None if side_by_side else order.to(torch.get_default_device())
+        self.register_buffer("indices", indices, persistent=False)
+
+    def __getitem__(self, channel: int) -> slice | Tensor:
+        part = self.slices[channel]
+        return part if self.indices is None else self.indices[part]
+
+
+def feature_channels(num_features: int, num_blocks: int) -> Tensor | None:
+    """The colour channel of each feature, int64 (F,), in equal blocks; None where there is one block.
+
+    ValueError if the blocks do not divide the features.
+
+    >>> feature_channels(6, 3)
+    tensor([0, 0, 1, 1, 2, 2])
+    """
+    if num_blocks == 1:
+        return None
+    if num_features % num_blocks:
+        raise ValueError(f"{num_features} features do not divide into {num_blocks} ordered channels")
+    return torch.arange(num_blocks, device="cpu").repeat_interleave(num_features // num_blocks)
+
+
+def index_of(channel_index: Tensor | None) -> ChannelIndex | None:
+    """The ChannelIndex, or None where features belong to no channel."""
+    return None if channel_index is None else ChannelIndex(channel_index)
+
+
+def at_step(features: Tensor, step: Step | None, index: ChannelIndex | None) -> Tensor:
+    """Of features of a row, (B, F, 1, W), or the same everywhere, (B, F, 1, 1), those of the step's pixel and channel.
+
+    index: of the features. Without a step, or with one for a whole row, all features are returned.
     """
     if step is None or step.column is None:
         return features
-    if step.group is not None and index is not None:
-        features = features[:, index[step.group]]
+    if step.channel is not None and index is not None:
+        features = features[:, index[step.channel]]
     return features if features.shape[-1] == 1 else features[..., step.column, None]
+
+
+def blocks_at(step: Step | None, num_blocks: int) -> int:
+    """How many of the features' blocks, one for each ordered channel, a step computes: all of them or one."""
+    return num_blocks if step is None or step.channel is None else 1
+
+
+def shift_down(x: Tensor) -> Tensor:
+    """Each row of x (B, C, H, W) replaced by the one above it, the first by zeros."""
+    return F.pad(x, (0, 0, 1, -1))
+
+
+def shift_right(x: Tensor) -> Tensor:
+    """Each column of x (B, C, H, W) replaced by the one to its left, the first by zeros."""
+    return F.pad(x, (1, -1, 0, 0))
+
+
+def in_float32(layer: "CausalConv2d", x: Tensor, step: Step | None) -> Tensor:
+    """The layer's output for x, whatever autocasting is on: a likelihood's parameters must not be rounded to bfloat16,
+    in which neighbours near 1 are half a level of 256 apart.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(at_least_float32(x), step)
 
 
 class CausalConv2d(nn.Module):
@@ -67,12 +143,15 @@ class CausalConv2d(nn.Module):
     current=False row r is left out, and the kernel has `above` rows. dilation: the distance between taps, in which
     above, left and right are then counted.
 
-    in_groups, out_groups: for ordered colour channels, the channel (0, 1, ...) that each input and each output feature
-    belongs to, int64 (C_in,) and (C_out,); at its own pixel an output then sees inputs of its channel and of earlier
-    ones, with strict=True of earlier ones only.
+    in_channel_index, out_channel_index: for models that are autoregressive over channels, the colour channel that each
+    input and each output feature belongs to, int64 (C_in,) and (C_out,). At its own pixel an output then sees inputs of
+    its channel and of earlier ones; with strict=True, of earlier ones only.
 
-    Pixel by pixel it goes only where right = 0: what lies to the right is not known then. stride: the output has a
-    place for every so many rows and columns of the input, and sees from there; in between a step gives None.
+    Pixel by pixel it works only where right = 0, because what lies to the right is not known then. stride: the output
+    has a place for every so many rows and columns of the input, and sees from there; in between, a step gives None.
+
+    >>> CausalConv2d(1, 8, above=1, left=1, right=1)(torch.zeros(2, 1, 5, 5)).shape
+    torch.Size([2, 8, 5, 5])
     """
 
     def __init__(
@@ -86,8 +165,8 @@ class CausalConv2d(nn.Module):
         current: bool = True,
         dilation: int = 1,
         stride: int = 1,
-        in_groups: Tensor | None = None,
-        out_groups: Tensor | None = None,
+        in_channel_index: Tensor | None = None,
+        out_channel_index: Tensor | None = None,
         strict: bool = False,
     ):
         super().__init__()
@@ -99,12 +178,13 @@ class CausalConv2d(nn.Module):
         bound = 1 / math.sqrt(self.weight[0].numel())
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
-        self.register_buffer("mask", None, persistent=False)
-        self.in_index, self.out_index = index_groups(in_groups), index_groups(out_groups)
-        if in_groups is not None and current:
-            sees = out_groups[:, None] > in_groups if strict else out_groups[:, None] >= in_groups
-            self.mask = torch.ones(self.weight.shape)
-            self.mask[:, :, -1, left] = sees.float()
+        self.in_index, self.out_index = index_of(in_channel_index), index_of(out_channel_index)
+        mask = None
+        if in_channel_index is not None and current:
+            earlier = torch.gt if strict else torch.ge
+            mask = torch.ones_like(self.weight, requires_grad=False)
+            mask[:, :, -1, left] = earlier(out_channel_index[:, None], in_channel_index).to(mask)
+        self.register_buffer("mask", mask, persistent=False)
 
     def extra_repr(self) -> str:
         rows, columns = self.weight.shape[2:]
@@ -113,7 +193,7 @@ class CausalConv2d(nn.Module):
     def forward(self, x: Tensor, step: Step | None = None) -> Tensor | None:
         """A whole image (B, C, H, W); with a step, the row (B, C, 1, W) or the pixel (B, C, 1, 1) that is new there.
 
-        Where the step has a group, x may hold all features or the group's; the output holds the group's.
+        Where the step has a channel, x may hold all features or the channel's; the output holds the channel's.
         """
         if step is None:
             x = F.pad(x, (self.left, self.right, self.above, 0 if self.current else -self.dilation))
@@ -141,21 +221,21 @@ class CausalConv2d(nn.Module):
         if x.shape[1] == self.in_channels:
             row[:, column] = x
         else:
-            row[:, column, self.in_index[step.group]] = x
+            row[:, column, self.in_index[step.channel]] = x
         if step.row % self.stride or step.column % self.stride:
             return None
-        given = self.bias if memory.above is None else memory.above[..., step.column // self.stride]
-        if step.group is not None:
-            given = given[..., self.out_index[step.group]]
+        start = self.bias if memory.above is None else memory.above[..., step.column // self.stride]
+        if step.channel is not None:
+            start = start[..., self.out_index[step.channel]]
         if not self.current:
-            return given[..., None, None]
-        if step.group not in memory.weights:
+            return start[..., None, None]
+        if step.channel not in memory.weights:
             weight = self._weight()[:, :, -1].permute(2, 1, 0).flatten(0, 1)  # (taps C_in, C_out)
-            if step.group is not None:
-                weight = weight[:, self.out_index[step.group]]
-            memory.weights[step.group] = weight.contiguous().to(row.dtype)  # bf16 where autocast is on
+            if step.channel is not None:
+                weight = weight[:, self.out_index[step.channel]]
+            memory.weights[step.channel] = weight.contiguous().to(row.dtype)  # bf16 where autocast is on
         taps = row[:, column - self.left : column + 1 : self.dilation].flatten(1)
-        return torch.addmm(given, taps, memory.weights[step.group])[..., None, None]
+        return torch.addmm(start, taps, memory.weights[step.channel])[..., None, None]
 
     def _next_row(self, x: Tensor, step: Step) -> _Memory:
         """This layer's memory, moved on by a row where the step is on a new one."""
@@ -177,10 +257,14 @@ class CausalConv2d(nn.Module):
 
 
 class CausalUpsample2d(nn.Module):
-    """A transposed convolution of stride 2: every place gives two rows and two columns, and sees what it saw.
+    """A transposed convolution of stride 2: every place gives two rows and two columns, and they see what it saw.
 
-    columns: of the kernel, 2 or 3; with 3, which overlap by one, it goes by rows but not pixel by pixel. in_groups,
-    out_groups: see CausalConv2d; features here see those of their own channel and of earlier ones at every place.
+    columns: of the kernel, 2 or 3. With 3, which overlap by one, it works by rows but not pixel by pixel.
+    in_channel_index, out_channel_index: see CausalConv2d; an output feature here sees inputs of its channel and of
+    earlier ones, at every place.
+
+    >>> CausalUpsample2d(4, 6)(torch.zeros(2, 4, 5, 5)).shape
+    torch.Size([2, 6, 10, 10])
     """
 
     def __init__(
@@ -189,8 +273,8 @@ class CausalUpsample2d(nn.Module):
         out_channels: int,
         *,
         columns: int = 2,
-        in_groups: Tensor | None = None,
-        out_groups: Tensor | None = None,
+        in_channel_index: Tensor | None = None,
+        out_channel_index: Tensor | None = None,
     ):
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
@@ -199,10 +283,11 @@ class CausalUpsample2d(nn.Module):
         bound = 1 / math.sqrt(in_channels * columns)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
-        self.register_buffer("mask", None, persistent=False)
-        self.in_index, self.out_index = index_groups(in_groups), index_groups(out_groups)
-        if in_groups is not None:
-            self.mask = (out_groups >= in_groups[:, None]).float()[..., None, None]
+        self.in_index, self.out_index = index_of(in_channel_index), index_of(out_channel_index)
+        mask = None
+        if in_channel_index is not None:
+            mask = (out_channel_index >= in_channel_index[:, None]).to(self.weight)[..., None, None]
+        self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor | None, step: Step | None = None) -> Tensor:
         """A whole image (B, C, H, W) -> (B, C_out, 2 H, 2 W). With a step, which stands in the larger image, what is
@@ -217,56 +302,23 @@ class CausalUpsample2d(nn.Module):
         if x is not None:
             self._keep(x, step)
         rows = step.memory[self].rows[..., step.row % 2, step.column, None, None]
-        return rows if step.group is None else rows[:, self.out_index[step.group]]
+        return rows if step.channel is None else rows[:, self.out_index[step.channel]]
 
     def _keep(self, x: Tensor, step: Step) -> None:
-        """The two rows and columns that a pixel gives; where it comes group by group, those of its groups so far."""
+        """Store the two rows and columns that a pixel gives: of all channels, or of the step's."""
         if self not in step.memory:
             step.memory[self] = _Memory(x.new_zeros(len(x), self.out_channels, 2, step.width))
         memory, columns = step.memory[self], slice(step.column, step.column + 2)
-        if step.group is None:
+        if step.channel is None:
             memory.rows[..., columns] = self._upsample(x)
             return
         if memory.above is None:
             memory.above = x.new_zeros(len(x), self.in_channels, 1, 1)
-        memory.above[:, self.in_index[step.group]] = x
-        out = self.out_index[step.group]
+        memory.above[:, self.in_index[step.channel]] = x
+        out = self.out_index[step.channel]
         memory.rows[:, out, :, columns] = self._upsample(memory.above)[:, out]
 
     def _upsample(self, x: Tensor) -> Tensor:
         weight = self.weight if self.mask is None else self.weight * self.mask
         first = (self.weight.shape[3] - 1) // 2
         return F.conv_transpose2d(x, weight, self.bias, stride=2)[..., first : first + 2 * x.shape[-1]]
-
-
-def index_groups(groups: Tensor | None) -> list[slice | Tensor] | None:
-    """The features of each group: a slice where they lie side by side, else their indices."""
-    if groups is None:
-        return None
-    found = [(groups == group).nonzero().flatten() for group in range(int(groups.max()) + 1)]
-    return [slice(int(i[0]), int(i[-1]) + 1) if i[-1] - i[0] + 1 == len(i) else i for i in found]
-
-
-def groups_of(num_features: int, num_groups: int) -> Tensor | None:
-    """The channel of each of so many features, int64, in equal blocks; None where there is one group.
-
-    ValueError if the groups do not divide them.
-    """
-    if num_groups == 1:
-        return None
-    if num_features % num_groups:
-        raise ValueError(f"{num_features} features do not divide into {num_groups} ordered channels")
-    return torch.arange(num_groups).repeat_interleave(num_features // num_groups)
-
-
-def in_float32(layer: CausalConv2d, x: Tensor, step: Step | None) -> Tensor:
-    """The layer's output for x, whatever autocasting is on: a likelihood's parameters must not be rounded to bfloat16,
-    in which neighbours near 1 are half a level of 256 apart.
-    """
-    with torch.autocast(x.device.type, enabled=False):
-        return layer(at_least_float32(x), step)
-
-
-def groups_at(step: Step | None, num_groups: int) -> int:
-    """How many groups of features a step has at hand."""
-    return num_groups if step is None or step.group is None else 1

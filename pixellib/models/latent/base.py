@@ -4,59 +4,82 @@ Burda, Grosse and Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016. 
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Bernoulli, Likelihood
+from pixellib.likelihoods.base import at_least_float32
 from pixellib.models.base import ImageModel
+from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
 
 
 class LatentModel(ImageModel):
     """p(x, z) = p(x | z1) p(z1 | z2) ... p(zL) and q(z | x) = q(z1 | x) q(z2 | z1) ..., all but p(x | z1) Gaussian.
 
-    A subclass makes `encoders` (x -> z1, z1 -> z2, ...; each gives means and log standard deviations) and `decoders`
-    (z1 -> the likelihood's parameters, z2 -> z1, ...), and says in `encode` and `decode` how pixels enter and leave.
+    The covariances are diagonal and p(zL) is standard. A subclass makes two lists of networks,
 
-    shape: (C, H, W) of an image. num_latents: size of z1, z2, ..., from the pixels up. num_samples: M of the training
-    bound; 1 makes it the ELBO of a VAE. likelihood: Bernoulli unless given.
+    - `encoders`: x -> z1, z1 -> z2, ..., each of which returns means and log standard deviations, side by side in the
+      last dimension, for `gaussian` to read;
+    - `decoders`: z1 -> the likelihood's parameters, z2 -> z1, ..., all but the first in the same form;
+
+    and defines how pixels enter and leave: `encode`, from images to q(z1 | x), and `decode`, from z1 to the
+    likelihood's parameters. Everything else follows: bounds, importance weights and samples.
+
+    channels, size: C and (H, W) of an image. num_latents: dimension of z1, z2, ..., from the pixels up. num_samples: M
+    of the bound that is trained and that `log_prob` estimates; 1 makes it the ELBO of a VAE. likelihood: Bernoulli()
+    unless given. ValueError for numbers below 1.
     """
 
     encoders: nn.ModuleList
     decoders: nn.ModuleList
 
     def __init__(
-        self, shape: Sequence[int], num_latents: Sequence[int], num_samples: int, likelihood: Likelihood | None
+        self,
+        channels: int,
+        size: Sequence[int],
+        num_latents: Sequence[int],
+        num_samples: int = 1,
+        likelihood: Likelihood | None = None,
     ):
         super().__init__()
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        self.shape, self.num_latents, self.num_samples = tuple(shape), tuple(num_latents), num_samples
-        self.likelihood = likelihood or Bernoulli()
+        self.channels, self.size = channels, check_shape(channels, size)
+        self.num_latents, self.num_samples = tuple(num_latents), num_samples
+        check_counts(num_samples=num_samples, **{"the length of num_latents": len(self.num_latents)})
+        check_counts(**{f"num_latents[{i}]": count for i, count in enumerate(self.num_latents)})
+        self.likelihood = Bernoulli() if likelihood is None else likelihood
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return self.channels, *self.size
 
     @property
     def kind(self) -> str:
-        """Of an image's probability, or of what its likelihood gives instead: a density, or nothing proper."""
-        return "lower bound" if self.likelihood.kind == "mass" else self.likelihood.kind
+        return bound_kind(self.likelihood)
 
+    @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(z1 | x), each float (B, D), for x uint8 (B, C, H, W)."""
-        raise TypeError(f"{type(self).__name__} defines no encode")
 
+    @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """The likelihood's parameters (..., P, H, W) for z1, float (..., D)."""
-        raise TypeError(f"{type(self).__name__} defines no decode")
+        """The likelihood's parameters, float (..., P, H, W), for z1, float (..., D)."""
 
     def log_weights(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
         """log w = log p(x, z) - log q(z | x) for M draws of z, float32 (M, B), in nats.
 
-        Their log-mean-exp over M is the bound L_M of equation (8), and log p(x) as M grows.
+        Their log-mean-exp over M is the bound L_M of equation (8), and tends to log p(x) as M grows. x: uint8 (B, C, H,
+        W). num_samples: M. ValueError for images of another shape, or M below 1.
         """
         return sum(self.log_terms(x, num_samples, generator))
 
-    def log_terms(self, x: Tensor, num_samples: int, generator=None) -> tuple[Tensor, Tensor]:
+    def log_terms(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """The two terms of log w, each float32 (M, B): log p(x | z), and log p(z) - log q(z | x)."""
+        check_counts(num_samples=num_samples)
+        check_images(x, self.channels, self.size)
         mean, std = self.encode(x)
         latents: list[Tensor] = []
         log_ratio = 0
@@ -79,29 +102,50 @@ class LatentModel(ImageModel):
         log_ratio = log_ratio - 0.5 * latents[-1].square().sum(-1)  # the top prior is a standard Gaussian
         return self.likelihood(self.decode(latents[0])).log_prob(x), log_ratio
 
-    def log_prob(self, x: Tensor, condition=None) -> Tensor:
-        """The bound L_M with M = self.num_samples, float (B,), in nats; M = 1 is the ELBO."""
+    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The bound L_M with M = self.num_samples, float (B,), in nats, by one draw of M latents for each image."""
+        refuse_condition(self, condition)
         return self.log_weights(x, self.num_samples).logsumexp(0) - math.log(self.num_samples)
 
     def decode_from_top(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The likelihood's parameters (..., P, H, W) for top-level z, drawing the layers between."""
+        """The likelihood's parameters, float (..., P, H, W), for the top latent, float (..., D); the latents between
+        are drawn.
+        """
         for decoder in reversed(self.decoders[1:]):
             mean, std = gaussian(decoder(z))
             z = mean + std * torch.randn(mean.shape, generator=generator, device=z.device, dtype=mean.dtype)
         return self.decode(z)
 
-    def sample(self, num_samples: int, *, condition=None, generator: torch.Generator | None = None) -> Tensor:
-        """Images drawn from the model, uint8 (num_samples, C, H, W)."""
-        weight = next(self.parameters())
-        with torch.no_grad():
-            z = torch.randn(
-                (num_samples, self.num_latents[-1]), generator=generator, device=weight.device, dtype=weight.dtype
-            )
-            return self.likelihood(self.decode_from_top(z, generator)).sample(generator=generator)
+    @torch.no_grad()
+    def sample(
+        self, num_samples: int, *, condition: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Images drawn from the model, uint8 (num_samples, C, H, W), on its device.
+
+        ValueError for a number below 1, for more than 16 GiB of images, and for a condition.
+        """
+        refuse_condition(self, condition)
+        device = check_sampling(self, num_samples, self.shape)
+        dtype = next(self.parameters()).dtype
+        z = torch.randn((num_samples, self.num_latents[-1]), generator=generator, device=device, dtype=dtype)
+        return self.likelihood(self.decode_from_top(z, generator)).sample(generator=generator)
+
+
+def bound_kind(likelihood: Likelihood) -> str:
+    """What a bound of log p(x) is, by what the likelihood gives: "lower bound" for a mass, else "density" or
+    "improper".
+    """
+    return "lower bound" if likelihood.kind == "mass" else likelihood.kind
+
+
+def gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, each (..., D), in at least float32, from a network's output (..., 2 D)."""
+    mean, log_std = at_least_float32(output).chunk(2, -1)
+    return mean, log_std.exp()
 
 
 def tanh_network(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
-    """Two tanh layers and a linear one, Glorot-initialised as in the paper."""
+    """Two tanh layers and a linear one, Glorot-initialised as in the paper: (..., num_in) -> (..., num_out)."""
     network = nn.Sequential(
         nn.Linear(num_in, num_hidden),
         nn.Tanh(),
@@ -113,9 +157,3 @@ def tanh_network(num_in: int, num_hidden: int, num_out: int) -> nn.Sequential:
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
     return network
-
-
-def gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, in at least float32, from a network's last layer."""
-    mean, log_std = (output if output.dtype == torch.float64 else output.float()).chunk(2, -1)
-    return mean, log_std.exp()

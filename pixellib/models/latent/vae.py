@@ -1,6 +1,9 @@
 """Convolutional variational autoencoders, for any observation model.
 
 Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014; beta: Higgins et al., "beta-VAE", ICLR 2017.
+
+Deviations from the papers: the networks are ours, convolutions with SiLU where the first paper has one hidden layer;
+the training bound may have several samples; there may be several stochastic layers.
 """
 
 import math
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
+from pixellib.models.checks import check_counts, check_shape, refuse_condition
 from pixellib.models.latent.base import LatentModel, gaussian, tanh_network
 
 
@@ -22,9 +26,19 @@ class VAE(LatentModel):
     stride 1 give the likelihood's parameters, so that neighbouring pixels have seen the same features: 3 x 3 at the
     width of the network, then 1 x 1 to the parameters, which for a mixture are many.
 
-    channels, size: C and (H, W), H and W multiples of 4. num_filters: channels next to the pixels, twice as many below. depth: further
-    3 x 3 convolutions at each size. num_latents: size of z1, z2, ... num_samples: M of the training bound. beta: weight
-    of log p(z) - log q(z | x) in the loss; bounds are always reported with weight 1.
+    channels, size: C and (H, W), H and W multiples of 4. num_latents: dimension of z1, z2, ..., from the pixels up.
+    num_filters: features of the convolutions next to the pixels, twice as many further down. depth: further residual
+    3 x 3 convolutions at each size. num_samples: M of the training bound. beta: weight of log p(z) - log q(z | x) in
+    the loss, positive and finite; bounds are always reported with weight 1. likelihood: Bernoulli() unless given.
+    ValueError for other numbers and sizes.
+
+    >>> from pixellib.likelihoods import LogisticMixture
+    >>> model = VAE(3, (8, 8), num_latents=(4,), num_filters=8, likelihood=LogisticMixture(2))
+    >>> x = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
+    >>> model.log_prob(x).shape, model.kind
+    (torch.Size([2]), 'lower bound')
+    >>> model.likelihood(model.decode(model.encode(x)[0])).mean.shape  # a reconstruction
+    torch.Size([2, 3, 8, 8])
     """
 
     def __init__(
@@ -38,45 +52,46 @@ class VAE(LatentModel):
         beta: float = 1.0,
         likelihood: Likelihood | None = None,
     ):
-        super().__init__((channels, *size), num_latents, num_samples, likelihood)
-        if any(n % 4 for n in size):
-            raise ValueError(f"height and width must be multiples of 4, got {tuple(size)}")
-        if beta <= 0:
-            raise ValueError(f"beta must be positive, got {beta}")
+        super().__init__(channels, size, num_latents, num_samples, likelihood)
+        check_shape(channels, size, multiple_of=4)
+        check_counts(num_filters=num_filters)
+        check_counts(at_least=0, depth=depth)
+        if not 0 < beta < math.inf:
+            raise ValueError(f"beta must be positive and finite, got {beta}")
         self.beta = beta
-        small = (2 * num_filters, *(n // 4 for n in size))
+        n, twice = num_filters, 2 * num_filters
+        small = (twice, *(length // 4 for length in self.size))
         self.encoders = nn.ModuleList([
             nn.Sequential(
-                nn.Conv2d(channels, num_filters, 4, stride=2, padding=1), *_extra(num_filters, depth), nn.SiLU(),
-                nn.Conv2d(num_filters, 2 * num_filters, 4, stride=2, padding=1), *_extra(2 * num_filters, depth), nn.SiLU(),
+                nn.Conv2d(channels, n, 4, stride=2, padding=1), *_residual(n, depth), nn.SiLU(),
+                nn.Conv2d(n, twice, 4, stride=2, padding=1), *_residual(twice, depth), nn.SiLU(),
                 nn.Flatten(), nn.Linear(math.prod(small), 2 * num_latents[0]),
             ),
-            *(tanh_network(n, 4 * m, 2 * m) for n, m in pairwise(num_latents)),
+            *(tanh_network(below, 4 * above, 2 * above) for below, above in pairwise(num_latents)),
         ])  # fmt: skip
         self.decoders = nn.ModuleList([
             nn.Sequential(
                 nn.Linear(num_latents[0], math.prod(small)), nn.Unflatten(-1, small), nn.SiLU(),
-                *_extra(2 * num_filters, depth),
-                nn.ConvTranspose2d(2 * num_filters, 2 * num_filters, 4, stride=2, padding=1), nn.SiLU(), *_extra(2 * num_filters, depth),
-                nn.ConvTranspose2d(2 * num_filters, num_filters, 4, stride=2, padding=1), nn.SiLU(),
-                nn.Conv2d(num_filters, num_filters, 3, padding=1), nn.SiLU(),
-                nn.Conv2d(num_filters, self.likelihood.num_params(channels), 1),
+                *_residual(twice, depth),
+                nn.ConvTranspose2d(twice, twice, 4, stride=2, padding=1), nn.SiLU(), *_residual(twice, depth),
+                nn.ConvTranspose2d(twice, n, 4, stride=2, padding=1), nn.SiLU(),
+                nn.Conv2d(n, n, 3, padding=1), nn.SiLU(),
+                nn.Conv2d(n, self.likelihood.num_params(channels), 1),
             ),
-            *(tanh_network(m, 4 * m, 2 * n) for n, m in pairwise(num_latents)),
+            *(tanh_network(above, 4 * above, 2 * below) for below, above in pairwise(num_latents)),
         ])  # fmt: skip
         self.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z1 | x), each float (B, D), for x uint8 (B, C, H, W)."""
         weight = self.encoders[0][0].weight
         return gaussian(self.encoders[0](scale(x).to(weight.dtype)))
 
     def decode(self, z: Tensor) -> Tensor:
-        """The likelihood's parameters (..., P, H, W) for z1, float (..., D)."""
         return self.decoders[0](z.flatten(0, -2)).unflatten(0, z.shape[:-1])
 
-    def loss(self, x: Tensor, condition=None) -> Tensor:
-        """-L_M with log p(z) - log q(z | x) weighted by beta, in nats per image."""
+    def loss(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """-L_M with log p(z) - log q(z | x) weighted by beta, a scalar in nats per image."""
+        refuse_condition(self, condition)
         log_likelihood, log_ratio = self.log_terms(x, self.num_samples)
         log_w = log_likelihood + self.beta * log_ratio
         return (math.log(self.num_samples) - log_w.logsumexp(0)).mean()
@@ -93,5 +108,5 @@ class _Residual(nn.Module):
         return x + self.f(x)
 
 
-def _extra(channels: int, depth: int) -> list[nn.Module]:
+def _residual(channels: int, depth: int) -> list[nn.Module]:
     return [_Residual(channels) for _ in range(depth)]
