@@ -55,6 +55,15 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
+def read_header(path: Path | str) -> dict[str, Any]:
+    """The header of a checkpoint, without reading its tensors or verifying them. CheckpointError if it has none."""
+    try:
+        with safetensors.safe_open(Path(path), "pt") as file:
+            return json.loads((file.metadata() or {})["pixellib"])
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({error})") from error
+
+
 def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Copy tensors into the model, which keeps its dtype. CheckpointError names what is missing or misshapen."""
     own = model.state_dict()

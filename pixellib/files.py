@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +30,26 @@ def write_json(path: Path | str, content: Any) -> Path:
     """Write content as indented JSON, atomically."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path | str, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """The JSON object in a file. RuntimeError, naming the file, where there is none, or none with all of `keys`."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise RuntimeError(f"{path} holds no JSON object")
+    if missing := [key for key in keys if key not in content]:
+        raise RuntimeError(f"{path} lacks {', '.join(missing)}")
+    return content
+
+
+def replace(path: Path | str, content: bytes) -> bool:
+    """Give a file its new content atomically; False, and no touch, when it has this content already."""
+    path = Path(path)
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    return True
