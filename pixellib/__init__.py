@@ -55,7 +55,16 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
 
 __version__ = "0.2.0"
 
-_MODULES = ("likelihoods", "models", "training", "evaluation", "optim", "checkpoints", "devices", "data")  # in this order
+_MODULES = (
+    "likelihoods",
+    "models",
+    "training",
+    "evaluation",
+    "optim",
+    "checkpoints",
+    "devices",
+    "data",
+)  # in this order
 
 __all__ = [
     "IWAE",

@@ -51,7 +51,14 @@ def read(path: Path) -> NotebookNode:
     """The notebook in a file. RuntimeError, naming the file, when it is none."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, ValueError, KeyError, AttributeError) as error:
+    except (
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise RuntimeError(f"{shorten(path)} is no notebook: {type(error).__name__}") from error
 
 

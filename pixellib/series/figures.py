@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 import torch
 from IPython import get_ipython
@@ -125,11 +126,11 @@ def _png(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _grid(images: Tensor, columns: int) -> Tensor:
+def _grid(images: Tensor, columns: int) -> np.ndarray:
     """uint8 (N, C, H, W) -> (rows, width) or (rows, width, 3), white between images and where there are none."""
     white = images.new_full((-len(images) % columns, *images.shape[1:]), 255)
     images = torch.cat([images, white]).cpu()
     grid = make_grid(images, nrow=columns, padding=_GAP, pad_value=255)
     if len(images) > 1:  # to a single image make_grid adds no margin
         grid = grid[:, _GAP:-_GAP, _GAP:-_GAP]
-    return grid[0] if images.shape[1] == 1 else grid.permute(1, 2, 0)
+    return (grid[0] if images.shape[1] == 1 else grid.permute(1, 2, 0)).numpy()
