@@ -41,7 +41,7 @@ def of_source(path: Path | str) -> list[Path]:
 
 
 def digest(cells: Iterable[Mapping]) -> str:
-    """SHA-256 of all that a notebook's outputs depend on: kind, tags and source of its cells, and the files `of` them."""
+    """SHA-256 of what a notebook's outputs depend on: kind, tags and source of its cells, and the files named there."""
     cells = [[cell["cell_type"], cell["metadata"].get("tags", []), cell["source"]] for cell in cells]
     total = hashlib.sha256(json.dumps(cells).encode())
     for path in of("\n".join(source for _, _, source in cells)):

@@ -70,7 +70,7 @@ def _ship(name: str, seed: int) -> None:
 
 
 def disagreement(checkpoint: Path, record: Path) -> list[str]:
-    """What the header of a checkpoint and a record both state, but differently: name, settings, results and the like."""
+    """What the header of a checkpoint and a record state differently: of name, identity, results and the like."""
     header, stated = checkpoints.read_header(checkpoint), files.read_json(record, keys=("name", "results"))
     return sorted(key for key in header.keys() & stated.keys() if header[key] != stated[key])
 
