@@ -1,6 +1,6 @@
 """Checkpoints: weights in safetensors with a header, and the state from which a training resumes.
 
-Files appear whole or not at all: everything is written under another name, flushed to disk, then renamed.
+Files appear whole or not at all (see `pixellib.files`), and nothing is ever unpickled.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pixellib.files import write_atomically
+from pixellib import files
 
 
 class CheckpointError(RuntimeError):
@@ -28,44 +28,60 @@ def save(
     header: Mapping[str, Any],
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write tensors (floating ones as `dtype` if given) and a JSON-able header with a digest of both."""
+    """Write a checkpoint, atomically, and return its path.
+
+    tensors: floating ones are stored as `dtype` if that is given. header: any mapping that JSON can hold. Two digests
+    are added to it: "weights_sha256" of the tensors as stored (see `weights_sha256`), and one of both, which `load`
+    verifies.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save(f"{folder}/a.safetensors", {"weight": torch.ones(2)}, {"name": "a"}, dtype=torch.float16)
+    ...     tensors, header = load(path)
+    >>> tensors["weight"], header["name"]
+    (tensor([1., 1.], dtype=torch.float16), 'a')
+    """
     tensors = {
         name: t.detach().cpu().to(dtype if dtype is not None and t.is_floating_point() else t.dtype).contiguous()
         for name, t in tensors.items()
     }
-    header = {**header, "sha256": _digest(tensors, header)}
-    metadata = {"pixellib": json.dumps(header)}
-    return write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
+    header = json.loads(json.dumps({**header, "weights_sha256": weights_sha256(tensors)}))
+    metadata = {"pixellib": json.dumps({**header, "sha256": _digest(tensors, header)})}
+    content = safetensors.torch.save(tensors, metadata)
+    return files.write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a checkpoint. FileNotFoundError if there is none, CheckpointError if it is broken."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
+    """Tensors and header of a checkpoint; the header holds "weights_sha256" besides what was given to `save`.
+
+    FileNotFoundError if there is none; CheckpointError, naming the file and what is wrong, if it is broken, was
+    altered, or is none of ours.
+    """
+    path = _regular_file(path)
+    header, digest = _header(path)
     try:
         with safetensors.safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            header = json.loads((file.metadata() or {})["pixellib"])
-        digest = header.pop("sha256")
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({error})") from error
-    if digest != _digest(tensors, header):
+        found = _digest(tensors, header)
+    except Exception as error:  # whatever a broken file raises, the answer is the same
+        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_reason(error)})") from error
+    if digest != found:
         raise CheckpointError(f"checkpoint {path} was altered: its contents do not match the digest in its header")
+    if "weights_sha256" not in header:  # written before headers had one
+        header["weights_sha256"] = weights_sha256(tensors)
     return tensors, header
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """The header of a checkpoint, without reading its tensors or verifying them. CheckpointError if it has none."""
-    try:
-        with safetensors.safe_open(Path(path), "pt") as file:
-            return json.loads((file.metadata() or {})["pixellib"])
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({error})") from error
+    """The header of a checkpoint, as `load` returns it, without reading or verifying the tensors. Same errors."""
+    return _header(_regular_file(path))[0]
 
 
 def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
-    """Copy tensors into the model, which keeps its dtype. CheckpointError names what is missing or misshapen."""
+    """Copy tensors into the model, which keeps its dtype. source: the name of their file, for errors.
+
+    CheckpointError names what is missing or has another shape; the model is then as it was.
+    """
     own = model.state_dict()
     wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
     wrong += [f"surplus {name}" for name in tensors.keys() - own.keys()]
@@ -81,21 +97,28 @@ def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path 
 
 def save_resume(path: Path | str, state: Mapping[str, Any]) -> Path:
     """Write the state of an unfinished training: tensors and plain containers only, among them an "identity"."""
-    return write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as file:  # torch.save of a path would not say that the disk is full
+            torch.save(dict(state), file)
+
+    return files.write_atomically(path, write)
 
 
 def load_resume(path: Path | str) -> dict[str, Any] | None:
     """The state written by `save_resume`, or None if there is none. CheckpointError if it is broken."""
-    path = Path(path)
-    if not path.exists():
+    path = files.check_path(path)
+    if (kind := files.kind_of_file(path)) == "missing":
         return None
+    if kind != "file":
+        raise CheckpointError(f"cannot resume from {path}: it is a {kind}, not a file")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not compare the checksums it wrote
             if archive.testzip() is not None:
                 raise ValueError("a checksum does not match")
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if "identity" not in state:
-            raise ValueError("there is no identity in it")
+        if not isinstance(state, dict) or not isinstance(state.get("identity"), dict):
+            raise ValueError("it has no identity")
     except Exception as error:  # whatever a broken zip or a forbidden pickle raises, the answer is the same
         raise CheckpointError(
             f"cannot resume from {path}: it is truncated, altered or not one of ours; delete it to start afresh"
@@ -103,10 +126,85 @@ def load_resume(path: Path | str) -> dict[str, Any] | None:
     return state
 
 
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that stand for what a training is: the start of the SHA-256 of its canonical JSON.
+
+    identity: a mapping that JSON can hold. Neither the order of its keys matters, nor whether a sequence is a tuple.
+
+    >>> identity_hash({"seed": 0, "size": (28, 28)}) == identity_hash({"size": [28, 28], "seed": 0})
+    True
+    >>> identity_hash({"seed": 0})
+    'bd0488843468e63c'
+    """
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identity_differences(theirs: Mapping[str, Any], mine: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two identities, by key; nested keys are joined by dots.
+
+    >>> identity_differences({"seed": 0, "model": {"beta": 1.0}}, {"seed": 0, "model": {"beta": 7.0}})
+    ['model.beta is 1.0, not 7.0']
+    """
+    absent, differences = "absent", []
+    for key in dict.fromkeys([*mine, *theirs]):
+        one, two = theirs.get(key, absent), mine.get(key, absent)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            differences += identity_differences(one, two, f"{prefix}{key}.")
+        elif identity_hash({"": one}) != identity_hash({"": two}):
+            differences.append(f"{prefix}{key} is {_shorten(one)}, not {_shorten(two)}")
+    return differences
+
+
+def weights_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, with their names, types and shapes: by this a checkpoint can be named.
+
+    >>> weights_sha256({"weight": torch.ones(2)})[:16]
+    '3005f35c72d75e8a'
+    """
+    return _update(hashlib.sha256(), tensors).hexdigest()
+
+
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    return _update(hashlib.sha256(json.dumps(header, sort_keys=True).encode()), tensors).hexdigest()
+
+
+def _update(digest: Any, tensors: Mapping[str, Tensor]) -> Any:
     for name in sorted(tensors):
-        t = tensors[name]
+        t = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        digest.update(t.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        digest.update(t.flatten().view(torch.uint8).numpy().data)
+    return digest
+
+
+def _regular_file(path: Path | str) -> Path:
+    path = files.check_path(path)
+    if (kind := files.kind_of_file(path)) == "missing":
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    if kind != "file":
+        raise CheckpointError(f"checkpoint {path} is a {kind}, not a file")
+    return path
+
+
+def _header(path: Path) -> tuple[dict[str, Any], str]:
+    """The header in a file of safetensors, and the digest that was in it."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        header = json.loads(metadata["pixellib"])
+        if not isinstance(header, dict):
+            raise TypeError(f"its header is {type(header).__name__}, not an object")
+        return header, header.pop("sha256")
+    except Exception as error:  # whatever a broken file raises, the answer is the same
+        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return _shorten(" ".join(str(error).split()) or type(error).__name__, 200)
+
+
+def _shorten(value: object, length: int = 60) -> str:
+    text = str(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -1,17 +1,26 @@
-"""Which device to compute on, and in what precision."""
+"""Which device to compute on, in what precision, and with how many processes."""
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
+import torch.distributed as dist
+
+PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def resolve(device: str = "auto") -> torch.device:
-    """The device named, or for "auto" a GPU where there is one. ValueError for a device this machine does not have."""
+    """The device named, or for "auto" a GPU where there is one. ValueError for a device this machine does not have.
+
+    >>> resolve("cpu")
+    device(type='cpu')
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.zeros(1, device=resolved).item()  # "meta" makes tensors too, but computes nothing
     except (RuntimeError, AssertionError) as error:
         found = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
         raise ValueError(f"device {device!r} is not available here; choose one of {', '.join(found)}") from error
@@ -26,21 +35,66 @@ def has_bf16(device: torch.device) -> bool:
     return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
 
 
+def check_precision(precision: str) -> str:
+    """The precision, or ValueError if it is none of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    return precision
+
+
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
     """Autocasting of networks to bfloat16, for precision "bf16", or for "auto" where the device has it; "fp32" does
     nothing.
 
-    Likelihoods lift their parameters to float32 themselves, so that no reduction happens in bfloat16.
+    Likelihoods convert their parameters to float32 themselves, so that no reduction happens in bfloat16.
     """
-    if precision not in ("auto", "bf16", "fp32"):
-        raise ValueError(f"unknown precision {precision!r}; choose one of auto, bf16, fp32")
+    check_precision(precision)
     enabled = precision == "bf16" or (precision == "auto" and has_bf16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
+def threads() -> int:
+    """How many threads an operation on the CPU uses at most.
+
+    >>> threads() >= 1
+    True
+    """
+    return torch.get_num_threads()
+
+
 def hardware(device: torch.device) -> str:
-    """A line for records: what computed this."""
+    """The name of what computes on a device, in a line for records; for the CPU with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {threads} thread{'s' * (threads > 1)}"
+    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {threads()} thread{'s' * (threads() > 1)}"
+
+
+@contextmanager
+def process_group() -> Iterator[int]:
+    """The rank among the processes that torchrun started, with their group set up; 0 where there is only this one."""
+    if "LOCAL_RANK" not in os.environ:
+        yield 0
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield dist.get_rank()
+    finally:
+        dist.destroy_process_group()
+
+
+def world_and_rank() -> tuple[int, int]:
+    """The number of processes that share the work, and which of them this is; (1, 0) without a process group.
+
+    >>> world_and_rank()
+    (1, 0)
+    """
+    return (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+
+
+def of_this_process(device: str) -> str:
+    """The device's name, or for "auto" and "cuda" in a process that torchrun started the GPU that is this one's."""
+    if "LOCAL_RANK" in os.environ and device in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return device

@@ -115,7 +115,7 @@ def check_path(path: Path | str) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise ValueError(f"the path {ascii(str(path))} is not valid UTF-8") from None
+        raise ValueError(f"the path {str(path)!a} is not valid UTF-8") from None
     return Path(path)
 
 
