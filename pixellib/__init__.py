@@ -33,10 +33,13 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
         GaussianImages,
         GreyBernoulli,
         GreyBernoulliImages,
+        ImageDistribution,
         Likelihood,
         LogisticMixture,
+        NotFiniteError,
         Permuted,
         PermutedImages,
+        published_log_prob_per_pixel,
     )
     from pixellib.models import (
         IWAE,
@@ -45,8 +48,10 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
         AutoregressiveModel,
         GatedPixelCNN,
         ImageModel,
+        LatentModel,
         PixelCNN,
         PixelCNNpp,
+        TwoStreamModel,
         assert_causal,
         openai_pixelcnnpp,
     )
@@ -55,16 +60,8 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
 
 __version__ = "0.2.0"
 
-_MODULES = (
-    "likelihoods",
-    "models",
-    "training",
-    "evaluation",
-    "optim",
-    "checkpoints",
-    "devices",
-    "data",
-)  # in this order
+# Where public names are looked for, in this order.
+_MODULES = ("likelihoods", "models", "training", "evaluation", "optim", "checkpoints", "devices", "data")
 
 __all__ = [
     "IWAE",
@@ -85,17 +82,21 @@ __all__ = [
     "GaussianImages",
     "GreyBernoulli",
     "GreyBernoulliImages",
+    "ImageDistribution",
     "ImageModel",
+    "LatentModel",
     "Likelihood",
     "LogisticMixture",
     "Muon",
     "NonFiniteLoss",
+    "NotFiniteError",
     "Permuted",
     "PermutedImages",
     "PixelCNN",
     "PixelCNNpp",
     "Settings",
     "Training",
+    "TwoStreamModel",
     "assert_causal",
     "bits_per_dim",
     "checkpoints",
@@ -108,6 +109,7 @@ __all__ = [
     "models",
     "openai_pixelcnnpp",
     "optim",
+    "published_log_prob_per_pixel",
     "training",
 ]
 

@@ -44,18 +44,20 @@ def test_the_library_depends_on_seven_packages():
     assert {"torch", "torchvision", "numpy", "PIL", "safetensors", "tqdm", "filelock"} == LIBRARY
 
 
-REFUSE = """
+HIDE = f"""
 import sys
-class Refuse:
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {refused!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Refuse())
+        return None if name.partition(".")[0] in {SERIES!r} else self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path[:] = map(Hiding, sys.meta_path)
 """
 
 
 def test_the_library_works_where_nothing_of_the_series_is_installed():
-    refuse = REFUSE.format(refused=SERIES)
     imports = "\n".join(f"import {name}" for name in library_modules())
     use = (
         "import torch, pixellib\n"
@@ -67,12 +69,12 @@ def test_the_library_works_where_nothing_of_the_series_is_installed():
         "    trained = pixellib.fit(model, x, settings, device='cpu', progress=False, folder=folder).model\n"
         "print(pixellib.evaluate(trained, x, device='cpu').num_images)"
     )
-    assert run(f"{refuse}\n{imports}\n{use}") == "8"
+    assert run(f"{HIDE}\n{imports}\n{use}") == "8"
 
 
 @pytest.mark.parametrize("call", ["import pixellib.__main__", "from pixellib.series.cli import main"])
 def test_the_command_line_says_in_one_line_what_to_install(call):
-    code = f"{REFUSE.format(refused=SERIES)}\n{call}"
+    code = f"{HIDE}\n{call}"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 1 and answer.stdout == ""
     assert answer.stderr.count("\n") == 1 and "pip install -e '.[series]'" in answer.stderr
@@ -89,7 +91,6 @@ def test_importing_the_library_does_little():
 
 
 def test_every_public_name_is_there():
-    assert pixellib.__all__ == sorted(pixellib.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
     for name in pixellib.__all__:
         assert getattr(pixellib, name) is not None
     assert set(pixellib.__all__) <= set(dir(pixellib))
