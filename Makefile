@@ -6,18 +6,19 @@ JOBS        ?=
 TORCH_INDEX ?=
 OPTIONS     ?=
 
-VENV  := .venv
-STAMP := $(VENV)/.complete
-HALF  := $(VENV)/.half-made
-PY    := $(VENV)/bin/python -m
+VENV    := .venv
+LIBRARY := $(VENV)/.library
+STAMP   := $(VENV)/.complete
+HALF    := $(VENV)/.half-made
+PY      := $(VENV)/bin/python -m
 JOBS_FLAG := $(if $(JOBS),--jobs $(JOBS))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help env figures test test-slow lab train sweep bench publish lint clean
+.PHONY: help env figures test test-library test-slow lab train sweep bench publish lint clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1 | /p' Makefile | awk -F ' [|] ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1 | /p' Makefile | awk -F ' [|] ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 	@echo
 	@echo "Variables (make figures PROFILE=quick JOBS=4):"
 	@echo "  PROFILE      quick (trains live, small), reference (default; loads what is shipped), paper (full size)"
@@ -32,31 +33,40 @@ help:  ## this list
 
 env: $(STAMP)  ## the virtual environment .venv, and nothing else
 
-# Only what this rule began and did not finish is thrown away (it bears the mark HALF); an environment that somebody
+# The environment is made in two steps, so that the library can be tested where nothing of the series is installed.
+# Only what the first one began and did not finish is thrown away (it bears the mark HALF); an environment that somebody
 # else made is kept and installed into.
-$(STAMP): pyproject.toml
-	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' here; name a Python 3.11 to 3.13: make env PYTHON=python3.12" >&2; exit 1; }
+$(LIBRARY): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no '$(PYTHON)' on this machine; name a Python 3.11 to 3.13: make env PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit("Python 3.11 to 3.13 is needed and $(PYTHON) is %d.%d; name another: make env PYTHON=python3.12" % v[:2])'
 	@test ! -e $(HALF) || rm -rf $(VENV)
 	@test -e $(VENV)/bin/python || { mkdir -p $(VENV) && touch $(HALF) && "$(PYTHON)" -m venv $(VENV); }
 	$(if $(TORCH_INDEX),$(PY) pip install --index-url "$(TORCH_INDEX)" torch torchvision)
-	$(PY) pip install -e '.[batch,dev]'
+	$(PY) pip install -e '.[dev]'
 	@rm -f $(HALF)
+	@touch $(LIBRARY)
+
+$(STAMP): $(LIBRARY)
+	$(PY) pip install -e '.[series,dev]'
 	@touch $(STAMP)
 
 figures: env  ## run every notebook, rebuild figures/ and the site in build/
 	@$(PY) pixellib figures --profile $(PROFILE) $(JOBS_FLAG) $(if $(OPTIONS),-- $(OPTIONS))
 
-test: lint  ## everything that must hold: style, notebooks up to date, tests
+test: lint env  ## everything that must hold: style, imports, what is committed, tests, examples in docstrings
 	@$(PY) pixellib check
 	@$(PY) pytest -m "not slow" -n auto --dist loadfile $(OPTIONS)
+
+test-library: $(LIBRARY)  ## the library's tests and examples alone, without the series
+	@$(PY) pytest -m "not slow" -n auto --dist loadfile tests/library pixellib $(OPTIONS)
 
 test-slow: env  ## the drills that take minutes
 	@$(PY) pytest -m slow $(OPTIONS)
 
-lint: env  ## style of code and notebooks
+lint: $(LIBRARY)  ## style of code and notebooks, and who imports whom
 	@$(PY) ruff check
 	@$(PY) ruff format --check
+	@$(VENV)/bin/lint-imports --no-logo
 
 lab: env  ## Jupyter Lab on the notebooks
 	@$(PY) jupyter lab --notebook-dir=notebooks $(OPTIONS)

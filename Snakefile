@@ -4,17 +4,20 @@
     snakemake --executor slurm --jobs 20            the same graph on a cluster
     snakemake --cores 2 sweep                       the trainings of notebook 10, one job each; resumed, not repeated
 
-Everything it writes lies under build/PROFILE/. Checkpoints, records and figures of the repository are inputs and
-never outputs, because a job's outputs are deleted before it runs; in the reference profile no job trains.
+Everything it writes lies under build/. Checkpoints and records of the repository are inputs and never outputs, because a
+job's outputs are deleted before it runs; in the reference profile no notebook trains. A notebook runs anew when its
+source changes, or one of the files that its outputs depend on (pixellib/series/inputs.py).
 """
 
-import os
 import sys
 from glob import glob
 
+from pixellib.series import inputs, paths
+
 PROFILE = config.get("profile", "reference")
 BUILD = f"build/{PROFILE}"
-RUNS = os.environ.get("PIXELLIB_RUNS") or "build/runs"
+RUNS = str(paths.WORK).removeprefix(f"{paths.ROOT}/")
+TEMPLATES = ["pixellib/series/site/render.py", *glob("pixellib/series/site/templates/**/*.j2", recursive=True)]
 NAMES = sorted(glob_wildcards(r"notebooks/{name,\d\d_\w+}.ipynb").name)
 
 
@@ -38,8 +41,7 @@ rule all:
 rule notebook:
     input:
         source="notebooks/{name}.ipynb",
-        code=sorted(glob("pixellib/**/*.py", recursive=True)),
-        results=sorted(glob("data/checkpoints/*.safetensors") + glob("figures/results/*.*")),
+        depends=lambda wildcards: inputs.of_source(f"notebooks/{wildcards.name}.ipynb"),
     output:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
         figures=directory(f"{BUILD}/figures/{{name}}"),
@@ -55,7 +57,7 @@ rule notebook:
 
 
 def trained(run, seed=0):
-    """The record of a training: its folder holds the checkpoint too, and what a killed one goes on from."""
+    """The record of a training; its folder holds the checkpoint too, and the state that a killed one goes on from."""
     return f"{RUNS}/{run}/{PROFILE}-seed{seed}/{run}.json"
 
 
@@ -70,16 +72,17 @@ rule sweep:
         sweep_records,
 
 
-def codes_of(wildcards):
+def upstream(wildcards):
+    """The records of the trainings that this one begins with or takes its data from, unless their weights ship."""
     from pixellib.series import runs
 
-    codes = runs.get(wildcards.run).codes
-    return trained(codes.name) if codes else []
+    trainings = runs.get(wildcards.run).upstream(PROFILE, int(wildcards.seed)).values()
+    return [trained(run.name, seed) for run, seed in trainings if not run.checkpoint_path(PROFILE, seed)]
 
 
 rule run:
     input:
-        codes_of,
+        upstream,
     output:
         trained("{run}", "{seed}"),
     log:
@@ -98,20 +101,20 @@ rule run:
 rule page:
     input:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
-        template=["pixellib/series/site/render.py", *glob("pixellib/series/site/templates/**/*.j2", recursive=True)],
+        template=TEMPLATES,
     output:
         f"{BUILD}/site/{{name}}.html",
     log:
         f"{BUILD}/logs/{{name}}.page.log",
     shell:
-        "{sys.executable:q} pixellib/series/site/render.py page {output:q} {input.executed:q} 2>&1 | tee {log:q}"
+        "{sys.executable:q} -m pixellib.series.site.render page {output:q} {input.executed:q} 2>&1 | tee {log:q}"
 
 
 rule index:
     input:
         executed=expand("{build}/notebooks/{name}.ipynb", build=BUILD, name=NAMES),
-        template=["pixellib/series/site/render.py", *glob("pixellib/series/site/templates/**/*.j2", recursive=True)],
+        template=TEMPLATES,
     output:
         f"{BUILD}/site/index.html",
     shell:
-        "{sys.executable:q} pixellib/series/site/render.py index {output:q} {input.executed:q}"
+        "{sys.executable:q} -m pixellib.series.site.render index {output:q} {input.executed:q}"

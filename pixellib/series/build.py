@@ -1,4 +1,4 @@
-"""Drive the Snakefile: one build at a time, a summary of what failed, good figures promoted at the end."""
+"""Drive the Snakefile: one build at a time, a summary of what failed, and complete builds promoted to figures/."""
 
 import os
 import subprocess
@@ -7,32 +7,61 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pixellib import files
 from pixellib.data.cache import cache_dir
-from pixellib.series import execute
-from pixellib.series.execute import ROOT
-
-FIGURES = (".png", ".npz")  # an .npz holds the data of the figure beside it
+from pixellib.series import execute, paths
 
 
 def build(profile: str = "reference", jobs: int | None = None, options: Sequence[str] = ()) -> None:
     """Bring the executed notebooks, figures and site of a profile up to date under ``build/PROFILE/``.
 
-    `jobs` is the number of cores (default: all this process may use), `options` are handed to snakemake.
-    A build that was killed is simply continued: our lock, unlike snakemake's own, dies with its holders.
-    After a complete success of the reference profile its figures replace those in ``figures/``.
+    `jobs` is the number of cores (default: all this process may use). After a complete success of the reference
+    profile its figures replace those in ``figures/``. `options` are handed to snakemake; they may ask for a plan, for
+    other targets or for nothing at all, so with options nothing is promoted, whatever snakemake answers.
+
+    A build that was killed is simply continued. The system frees the lock of one that died; should its snakemake
+    still be at work, then the lock that each notebook's job takes keeps the two from writing the same output.
     Raises RuntimeError when something failed, after a list of what did and where its log is.
     """
     execute.check_profile(profile)
     jobs = jobs or _cores()
     busy = "another build is at work in this checkout; waiting for it to end"
-    with execute.lock(ROOT / "build" / "build.lock", busy) as held:
+    with execute.lock(paths.ROOT / "build" / "build.lock", busy):
         start = time.time()
-        if _snakemake(profile, jobs, options, held) != 0:
+        code = _snakemake(profile, jobs, options)
+        if options:  # who asks snakemake for something wants to read its answer
+            print(_log(profile, "snakemake").read_text(errors="replace"), end="", file=sys.stderr)
+        if code != 0:
             _report(profile, start)
             raise RuntimeError(f"the {profile} build is not complete; `make figures` goes on from here")
+        if options:
+            print(f"snakemake succeeded with {' '.join(options)}; nothing was promoted", file=sys.stderr)
+            return
         promoted = promote() if profile == "reference" else []
     news = f"; new in figures/: {', '.join(promoted)}" if promoted else ""
     print(f"{profile} build complete after {time.time() - start:.0f} s{news}", file=sys.stderr)
+
+
+def mark_up_to_date(jobs: int | None = None) -> None:
+    """Let the reference build count as newer than its sources, as after publishing, which writes to the sources."""
+    with execute.lock(paths.ROOT / "build" / "build.lock", "another build is at work; waiting for it to end"):
+        if _snakemake("reference", jobs or _cores(), ["--touch"]) != 0:
+            raise RuntimeError("the build could not be marked as up to date; the next one will run notebooks again")
+
+
+def promote() -> list[str]:
+    """Write the figures that the reference build's notebooks show to ``figures/``; the names of those that changed.
+
+    The notebooks are the source, not the folders that the figures were saved to, where anything may have been left.
+    """
+    notebooks = (execute.read(executed(name)) for name in execute.names())
+    figures = {name: png for notebook in notebooks for name, png in execute.figures(notebook).items()}
+    return [name for name, png in figures.items() if files.replace(paths.ROOT / "figures" / f"{name}.png", png)]
+
+
+def executed(name: str) -> Path:
+    """Where the reference build keeps an executed notebook."""
+    return paths.ROOT / "build" / "reference" / "notebooks" / f"{name}.ipynb"
 
 
 def _cores() -> int:
@@ -41,27 +70,24 @@ def _cores() -> int:
 
 
 def _log(profile: str, name: str) -> Path:
-    return ROOT / "build" / profile / "logs" / f"{name}.log"
+    return paths.ROOT / "build" / profile / "logs" / f"{name}.log"
 
 
-def _snakemake(profile: str, jobs: int, options: Sequence[str], held: int) -> int:
-    """Exit code of snakemake, whose jobs print to the terminal and to their logs; it speaks in snakemake.log.
-
-    It inherits the lock, and so holds it should this process alone be killed.
-    """
+def _snakemake(profile: str, jobs: int, options: Sequence[str]) -> int:
+    """Exit code of snakemake, whose jobs print to the terminal and to their logs; its own messages go to a log too."""
     threads = max(1, jobs // max(1, len(execute.names())))
     command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(jobs)]
     command += ["--config", f"profile={profile}", f"threads={threads}", "--keep-going", "--rerun-incomplete"]
     command += ["--rerun-triggers", "mtime", "--nolock", *options]  # a flag before them, so that they may be targets
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(paths.ROOT),
         "PIXELLIB_DATA": str(cache_dir()),  # data stay where the user keeps them,
-        "XDG_CACHE_HOME": str(ROOT / "build" / "cache"),  # what snakemake keeps goes with the build
+        "XDG_CACHE_HOME": str(paths.ROOT / "build" / "cache"),  # what snakemake keeps goes with the build
     }
     log = _log(profile, "snakemake")
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[held], stderr=file)
+        process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stderr=file)
         while True:
             try:
                 return process.wait()
@@ -71,7 +97,7 @@ def _snakemake(profile: str, jobs: int, options: Sequence[str], held: int) -> in
 
 def _report(profile: str, start: float) -> None:
     """Print a line for every job that failed since `start`: the last one of its log, and where that lies."""
-    folder = ROOT / "build" / profile
+    folder = paths.ROOT / "build" / profile
     outputs = {name: folder / "notebooks" / f"{name}.ipynb" for name in execute.names()}
     outputs |= {f"{name}.page": folder / "site" / f"{name}.html" for name in execute.names()}
     failed = False
@@ -85,10 +111,3 @@ def _report(profile: str, start: float) -> None:
     if not failed:
         messages = _log(profile, "snakemake").read_text(errors="replace").splitlines()[-10:]
         print(*(f"  {line}" for line in messages), sep="\n", file=sys.stderr)
-
-
-def promote() -> list[str]:
-    """Copy the figures of the reference build over those in ``figures/``; the names of those that changed."""
-    built = sorted((ROOT / "build" / "reference" / "figures").glob("*/*"))
-    figures = [file for file in built if file.suffix in FIGURES]
-    return [file.name for file in figures if execute.replace(ROOT / "figures" / file.name, file.read_bytes())]

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:  # of the console script too, which comes with the library alone
+    sys.exit("pixellib: the command line is part of the series, install that as well: pip install -e '.[series]'")
 
 app = typer.Typer(
     help="How do you put a probability on a pixel? The runs, notebooks and data of the series.",
@@ -16,9 +19,25 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _whole(option: str, low: int, high: int, text: str) -> typer.models.OptionInfo:
+    """An option that takes a whole number: other text is a usage error, a number out of bounds one line."""
+
+    def parse(value: object) -> int:
+        sign, digits = -1 if str(value)[:1] == "-" else 1, str(value).removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()):
+            raise typer.BadParameter("it must be a whole number")
+        if len(digits) > 20 or not low <= sign * int(digits) <= high:  # int() refuses thousands of digits
+            raise OverflowError(f"{option} must be from {low:,} to {high:,}")
+        return sign * int(digits)
+
+    return typer.Option(parser=parse, metavar="INTEGER", help=text)
+
+
 Profile = Annotated[str, typer.Option(help="quick, reference or paper.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Cores to use [default: all].")]
+Jobs = Annotated[int | None, _whole("--jobs", 1, 1_000, "Cores to use [default: all].")]
+Seed = Annotated[int, _whole("--seed", 0, 2**32 - 1, "Decides every random number.")]
 
 
 # Each command imports what it needs, so that `pixellib --help` does not wait for torch.
@@ -39,7 +58,7 @@ def train(
     name: str,
     profile: Profile = "reference",
     device: Device = "auto",
-    seed: int = 0,
+    seed: Seed = 0,
     fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
 ) -> None:
     """Train a run, or go on where it was stopped; on many devices with torchrun -m pixellib train NAME."""
@@ -60,25 +79,31 @@ def train(
 def sample(
     name: str,
     out: Annotated[Path, typer.Option(help="PNG file to write.")],
-    num: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
+    num: Annotated[int, _whole("--num", 1, 10_000, "Number of images.")] = 64,
     profile: Profile = "reference",
     device: Device = "auto",
-    seed: int = 0,
-    label: Annotated[int | None, typer.Option(help="Class to draw, of a run with classes [default: all]")] = None,
+    seed: Seed = 0,
+    label: Annotated[
+        int | None, _whole("--label", 0, 10_000, "Class to draw, of a run with classes [default: all].")
+    ] = None,
 ) -> None:
     """Draw images from a trained run into one grid, of all classes in turn where it has some."""
     import torch
     from PIL import Image
     from torchvision.utils import make_grid
 
+    from pixellib import files
     from pixellib.series import runs
-    from pixellib.series.execute import replace
 
+    if (kind := files.kind_of_file(files.check_path(out))) not in ("file", "missing"):
+        raise ValueError(f"--out {out} is a {kind}, not a file")
     model = runs.get(name).load_or_train(profile, device=device)
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     num_classes, condition = getattr(model, "num_classes", None), None
     if label is not None and num_classes is None:
         raise ValueError(f"run {name} has no classes to choose from")
+    if label is not None and label >= num_classes:
+        raise ValueError(f"--label must be from 0 to {num_classes - 1}: run {name} has {num_classes} classes")
     if num_classes is not None:
         condition = torch.arange(num) % num_classes if label is None else torch.full((num,), label)
     with torch.no_grad():
@@ -86,21 +111,22 @@ def sample(
     grid = make_grid(images.cpu(), nrow=max(1, round(num**0.5)), padding=1, pad_value=255)
     png = io.BytesIO()
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(png, "PNG")
-    replace(out, png.getvalue())
+    files.replace(out, png.getvalue())
     print(f"{name}: {num} images -> {out}")
 
 
 @app.command()
 def notebook(
     name: str,
-    profile: Profile = "reference",
+    profile: Annotated[str | None, typer.Option(help="The same as -p profile=... [default: reference]")] = None,
     parameter: Annotated[list[str] | None, typer.Option("-p", help="key=value, repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(help="[default: build/PROFILE/notebooks/NAME.ipynb]")] = None,
 ) -> None:
     """Run a notebook with parameters; its source is never changed."""
     from pixellib.series import execute
 
-    execute.execute(name, [f"profile={profile}", *(parameter or [])], output)
+    settings = [f"profile={profile}"] if profile is not None else []
+    execute.execute(name, [*settings, *(parameter or [])], output)
 
 
 @app.command()
@@ -111,8 +137,8 @@ def data(name: Annotated[str | None, typer.Argument(help="Data set to fetch.")] 
     if name is None:
         for row in data.describe():
             shape = "x".join(map(str, row["shape"]))
-            place = "here" if row["present"] else f"from {row['source']}"
-            print(f"{row['name']:<16} {shape:<8} {place:<36} {row['licence']}")
+            where = "on this machine" if row["present"] else f"from {row['source']}"
+            print(f"{row['name']:<16} {shape:<8} {where:<36} {row['licence']}")
         return
     for split in ("train", "validation", "test"):
         images, _ = data.load(name, split)
@@ -141,10 +167,10 @@ def publish(jobs: Jobs = None) -> None:
 
 @app.command()
 def check() -> None:
-    """Refuse notebooks whose outputs are older than their sources."""
-    from pixellib.series import publish
+    """Refuse committed notebooks, figures, checkpoints and records that do not belong together."""
+    from pixellib.series import check
 
-    publish.check()
+    check.check()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Run a notebook from top to bottom, and believe the result only if every cell ran.
+"""Run a notebook from top to bottom, and accept the result only if every cell ran.
 
 Papermill executes the cells; this module adds what a chain of jobs relies on. Names and types of parameters
 are checked before anything starts (papermill only warns). The kernel is always the Python that runs this
@@ -7,9 +7,10 @@ killed. The output appears under its own name only when it is whole.
 """
 
 import ast
+import base64
 import contextlib
-import fcntl
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from filelock import FileLock, Timeout
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -24,101 +26,129 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from pixellib import devices
-from pixellib.files import write_atomically
-from pixellib.series.paths import ROOT
+from pixellib import devices, files
+from pixellib.series import paths
 from pixellib.series.runs import PROFILES
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
 WIDGET = "application/vnd.jupyter.widget-view+json"
+MAX_SEED = 2**32 - 1
 
 
 def names() -> list[str]:
     """The notebooks of the series in reading order: the stems of ``notebooks/NN_*.ipynb``."""
-    return sorted(file.stem for file in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return sorted(file.stem for file in (paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 def source(name: str) -> Path:
     """Path of a notebook's source. ValueError, with the valid names, when there is no such notebook."""
     if name not in names():
         raise ValueError(f"unknown notebook {name!r}; choose from: {', '.join(names()) or 'none yet'}")
-    return ROOT / "notebooks" / f"{name}.ipynb"
+    return paths.ROOT / "notebooks" / f"{name}.ipynb"
 
 
 def read(path: Path) -> NotebookNode:
     """The notebook in a file. RuntimeError, naming the file, when it is none."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, KeyError) as error:
+    except (
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise RuntimeError(f"{shorten(path)} is no notebook: {type(error).__name__}") from error
 
 
-def write(notebook: NotebookNode, path: Path) -> None:
-    """Write a notebook so that its name never stands for half a file."""
-    replace(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
-
-
-def replace(path: Path, content: bytes) -> bool:
-    """Give a file its new content by atomic rename; False, and no touch, when it has this content already."""
-    if path.is_file() and path.read_bytes() == content:
-        return False
-    write_atomically(path, lambda scratch: scratch.write_bytes(content))
-    return True
+def write(notebook: NotebookNode, path: Path) -> bool:
+    """Write a notebook atomically; False, and no touch, when the file holds it already."""
+    return files.replace(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
 
 
 def shorten(path: Path) -> str:
     """A path as a reader wants it: relative to the project where it lies in it."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
 
 
 @contextlib.contextmanager
-def lock(path: Path, busy: str) -> Iterator[int]:
-    """Hold a lock file, waiting for its owner after saying `busy`; the system frees it when its holders die.
-
-    Yields the file descriptor, for a child process that shall go on holding the lock.
-    """
+def lock(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file, waiting for its owner after printing `busy`; the system frees it when its owner dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(busy, file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
-
-
-def parameters(notebook: NotebookNode, name: str) -> dict[str, object]:
-    """Names and defaults of a notebook's parameters: the literals assigned in its `parameters` cell."""
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(cells) != 1 or cells[0].cell_type != "code":
-        raise ValueError(f"notebook {name} needs exactly one code cell tagged 'parameters', found {len(cells)}")
+    held = FileLock(path)
     try:
-        body = ast.parse(cells[0].source).body
-        return {_target(line): ast.literal_eval(line.value) for line in body}
-    except (SyntaxError, ValueError, TypeError, AttributeError):
-        raise ValueError(f"notebook {name}: its 'parameters' cell may hold only lines `name = literal`") from None
+        held.acquire(timeout=0)
+    except Timeout:
+        print(busy, file=sys.stderr, flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
-def _target(line: ast.stmt) -> str:
-    target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
-    return target.id
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cells a kernel executes: code that is not blank."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def figures(notebook: NotebookNode) -> dict[str, bytes]:
+    """The figures in the outputs of a notebook: PNG files by the name under which `figures.save_figure` saved them."""
+    found = {}
+    for data in (output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs):
+        name = re.match(r"<figure ([\w-]+): ", data.get("text/plain", ""))
+        if name and "image/png" in data:
+            found[name[1]] = base64.b64decode(data["image/png"])
+    return found
+
+
+def parameters(name: str) -> dict[str, object]:
+    """Names and defaults of a notebook's parameters: the literals assigned in its one cell tagged `parameters`.
+
+    ValueError when there is no such cell, or several, or when a default is no literal.
+    """
+    path = source(name)
+    notebook = read(path)
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1 or tagged[0].cell_type != "code":
+        raise ValueError(f"notebook {name} needs exactly one code cell tagged 'parameters', found {len(tagged)}")
+    if "name" not in notebook.metadata.get("kernelspec", {}):
+        raise ValueError(f"notebook {name} names no kernel in its metadata")
+    defaults = {}
+    for key, parameter in papermill.inspect_notebook(_literal_path(path)).items():
+        try:
+            defaults[key] = ast.literal_eval(parameter["default"])
+        except (SyntaxError, ValueError):
+            raise ValueError(f"notebook {name}: the default of its parameter {key!r} is no literal") from None
+    return defaults
+
+
+def _literal_path(path: Path) -> str:
+    """A path for papermill, which would take braces in it for parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def parse(name: str, defaults: dict[str, object], settings: Sequence[str]) -> dict[str, object]:
     """Values from ``key=value`` texts, each of the type of the parameter's default.
 
-    ValueError for what is no ``key=value``, an unknown parameter, a value of another type, an unknown
-    profile, or a device that is not there.
+    ValueError for what is no ``key=value``, an unknown parameter or one given twice, a value of another type, an
+    unknown profile, a seed that is too large, or a device that this machine does not have.
     """
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"parameter {setting!r} must be given as key=value")
+        files.check_path(text)  # notebooks hold only valid UTF-8
         if key not in defaults:
             raise ValueError(f"notebook {name} has no parameter {key!r}; choose from: {', '.join(defaults)}")
+        if key in values:
+            raise ValueError(f"parameter {key!r} of notebook {name} was given twice")
         values[key] = _value(name, key, text, defaults[key])
     check_profile(values.get("profile", PROFILES[0]))
+    if not 0 <= values.get("seed", 0) <= MAX_SEED:
+        raise ValueError(f"parameter 'seed' of notebook {name} must be from 0 to {MAX_SEED:,}")
     devices.resolve(values.get("device", "auto"))
     return values
 
@@ -134,14 +164,15 @@ def _value(name: str, key: str, text: str, default: object) -> object:
         return text
     try:
         value = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # what absurd literals raise
         value = text
     kind = type(default)
     if kind is float and type(value) is int:
         value = float(value)
     if default is not None and type(value) is not kind:
         example = "True or False" if kind is bool else f"{kind.__name__}, for example {default!r}"
-        raise ValueError(f"parameter {key!r} of notebook {name} must be {example}; got {text!r}")
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise ValueError(f"parameter {key!r} of notebook {name} must be {example}; got {shown!r}")
     return value
 
 
@@ -154,19 +185,20 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
     name or value and RuntimeError, naming the cell, when the notebook fails.
     """
     path = source(name)
-    notebook = read(path)
-    defaults = parameters(notebook, name)
+    notebook, defaults = read(path), parameters(name)
     values = parse(name, defaults, settings)
     if "profile" in defaults:
         values.setdefault("profile", defaults["profile"])
-    build = ROOT / "build" / str(values.get("profile", "reference"))
+    build = paths.ROOT / "build" / str(values.get("profile", "reference"))
     output = (output or build / "notebooks" / path.name).absolute()
     if output.resolve().is_relative_to(path.parent):
         raise ValueError(f"{shorten(output)} lies among the source notebooks; choose an output elsewhere")
+    if (kind := files.kind_of_file(files.check_path(output))) not in ("file", "missing"):
+        raise ValueError(f"the output {shorten(output)} is a {kind}, not a file")
     if "figures_dir" in defaults:
-        figures = Path(values.get("figures_dir", build / "figures" / name)).absolute()
-        figures.mkdir(parents=True, exist_ok=True)
-        values["figures_dir"] = str(figures)
+        folder = Path(values.get("figures_dir", build / "figures" / name)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        values["figures_dir"] = str(folder)
 
     partial = output.with_suffix(".partial.ipynb")
     busy = f"{name}: another process is running this notebook; waiting for it to end"
@@ -180,11 +212,6 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
         partial.unlink(missing_ok=True)
     print(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}", file=sys.stderr, flush=True)
     return output
-
-
-def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """The cells a kernel executes: code that is not blank."""
-    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
 class _Progress:
@@ -211,8 +238,8 @@ class _Kernel(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        cache = ROOT / "build" / "cache"
-        path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        cache = paths.ROOT / "build" / "cache"
+        path = [str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
             "PYTHONPATH": os.pathsep.join(path),  # the pixellib of this checkout, wherever it was installed from
             "PYTHONHASHSEED": "0",
@@ -226,12 +253,12 @@ def _run(name: str, path: Path, partial: Path, values: dict, num_cells: int) -> 
     """Papermill, with its failures turned into one line, and one more try when the kernel did not come up."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     for directory in ("ipython", "matplotlib"):
-        (ROOT / "build" / "cache" / directory).mkdir(parents=True, exist_ok=True)
+        (paths.ROOT / "build" / "cache" / directory).mkdir(parents=True, exist_ok=True)
     for attempt in (1, 2):
         progress = _Progress(name, num_cells)
         try:
             executed = papermill.execute_notebook(
-                *(str(file).replace("{", "{{").replace("}", "}}") for file in (path, partial)),
+                *map(_literal_path, (path, partial)),
                 parameters=values,
                 kernel_name="python3",
                 language="python",
@@ -244,7 +271,7 @@ def _run(name: str, path: Path, partial: Path, values: dict, num_cells: int) -> 
                 coalesce_streams=True,  # of a progress bar the last state stays
                 record_timing=False,
             )
-            _believe(executed)
+            _check_executed(executed)
             return executed
         except PapermillExecutionError as error:
             print(error, file=sys.stderr)
@@ -263,7 +290,7 @@ def _run(name: str, path: Path, partial: Path, values: dict, num_cells: int) -> 
         raise RuntimeError(f"notebook {name} failed {where}: {reason} (so far: {shorten(partial)})")
 
 
-def _believe(notebook: NotebookNode) -> None:
+def _check_executed(notebook: NotebookNode) -> None:
     """RuntimeError unless every code cell was executed, in order, without an error."""
     last = 0
     for cell in code_cells(notebook):

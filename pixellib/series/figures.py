@@ -1,7 +1,8 @@
-"""One look for all figures: style, image grids, saving with alternative text, tables made from records."""
+"""Figures and tables as the notebooks show them: one style, grids of images, files with alternative text."""
 
 import base64
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+import torch
 from IPython import get_ipython
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from torchvision.utils import make_grid
 
-from pixellib.files import write_atomically
-from pixellib.series.paths import ROOT
+from pixellib import files
+from pixellib.series import paths
+from pixellib.series.tables import Anchors, results_markdown
 
-FOLDER = ROOT / "figures"
+FOLDER = paths.ROOT / "figures"
 PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#5f6368"
 _GAP = 1  # white pixels between the images of a grid
@@ -58,13 +62,16 @@ def use_style() -> None:
 def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER) -> None:
     """Write the figure to folder/name.png, close it, and show it in a notebook with its alternative text.
 
-    name: NN_notebook_what, without extension. alt: what a reader who cannot see the figure should know. The bytes
-    depend on the figure alone (no date, no software version), so that an unchanged figure is an unchanged file.
+    name: NN_notebook_what, without extension or folder. alt: what a reader who cannot see the figure should know. The
+    bytes depend on the figure alone (no date, no software version), so that an unchanged figure is an unchanged file.
+    ValueError for a name with other characters than letters, digits, _ and -, and for an empty text.
     """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"the name of a figure may hold letters, digits, _ and -, got {name!r}")
     if not alt.strip():
         raise ValueError(f"figure {name} needs an alternative text")
     png = _png(fig)
-    write_atomically(Path(folder) / f"{name}.png", lambda temporary: temporary.write_bytes(png))
+    files.replace(Path(folder) / f"{name}.png", png)
     if get_ipython() is not None:
         data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
         display(data, metadata={"image/png": {"alt": alt}}, raw=True)
@@ -83,7 +90,7 @@ def slider(draw: Callable[[Any], Figure], name: str, options: Sequence, value: A
 
 def show_images(ax: Axes, images: Tensor, *, columns: int, rows: Sequence[str] = (), title: str = "") -> None:
     """Draw images, uint8 (N, C, H, W), in one grid, filled row by row. rows: a label for each row of the grid."""
-    ax.imshow(_tile(images, columns), vmin=0, vmax=255)
+    ax.imshow(_grid(images, columns), vmin=0, vmax=255)
     ax.set_title(title)
     ax.grid(False)
     ax.spines[:].set_visible(False)
@@ -97,7 +104,7 @@ def image_figure(
     images: Tensor, *, columns: int, rows: Sequence[str] = (), title: str = "", width: float = 7.2
 ) -> Figure:
     """A figure of one grid of images (see `show_images`), `width` inches wide and as high as the grid needs."""
-    high, wide = _tile(images, columns).shape[:2]
+    high, wide = _grid(images, columns).shape[:2]
     margin = 0.1 + 0.065 * max(map(len, rows), default=0)  # room for the labels, inches
     height = (width - margin) * high / wide + 0.3 * bool(title)
     fig, ax = plt.subplots(figsize=(width, height))
@@ -106,70 +113,9 @@ def image_figure(
     return fig
 
 
-def results_table(records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]] | None = None) -> Markdown:
-    """Results of records as a Markdown table, one row per run: the last estimate of each, on the test set as a rule.
-
-    anchors: by run name, the published value and its source.
-    """
+def results_table(records: Sequence[Mapping], anchors: Anchors | None = None) -> Markdown:
+    """The tables of `tables.results_markdown`, as a notebook shows them."""
     return Markdown(results_markdown(records, anchors))
-
-
-def results_markdown(records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]] | None = None) -> str:
-    """The text of `results_table`: a table for each data set and measure, so that no density stands beside a mass."""
-    groups: dict[tuple[str, str], list[Mapping]] = {}
-    for record in records:
-        groups.setdefault((record["dataset"], _measure(record)), []).append(record)
-    captions = {key: f"{key[0]}:\n\n" if len(groups) > 1 else "" for key in groups}
-    return "\n\n".join(captions[key] + _results_group(key[1], group, anchors or {}) for key, group in groups.items())
-
-
-def _measure(record: Mapping) -> str:
-    last = record["results"][-1]
-    if record.get("unit", "nats") == "nats":
-        return f"{last['split']} NLL (nats)"
-    return f"{last['split']} bits per dimension" + {
-        "density": ", of a density on the [-1, 1] axis",
-        "improper": ", improper: comparable with nothing",
-    }.get(last["kind"], "")
-
-
-def _results_group(measure: str, records: Sequence[Mapping], anchors: Mapping[str, tuple[float, str]]) -> str:
-    lines = [
-        f"| run | model | {measure} | estimate of log p | published | parameters | images seen | training |",
-        "|---|---|---:|---|---|---:|---:|---|",
-    ]
-    for record in records:
-        last = record["results"][-1]
-        what = last["kind"] + (f", M = {last['num_samples']:,}" if last["num_samples"] else "")
-        published = "{:g} ({})".format(*anchors[record["name"]]) if record["name"] in anchors else "–"
-        title = record["title"] + (f", after `{record['start']}`" if record.get("start") else "")
-        value, error = -last["log_likelihood"], last["standard_error"]
-        shown = f"{value:.2f} ± {error:.2f}"
-        if record.get("unit", "nats") == "bits":
-            shown = f"{last['bits_per_dim']:.3f} ± {error * last['bits_per_dim'] / value:.3f}"
-        lines.append(
-            f"| `{record['name']}` | {title} | {shown} "
-            f"| {what}, {last['num_images']:,} images | {published} | {record['num_parameters']:,} "
-            f"| {record['images_seen'] / 1e6:.3g} M | {record['training_minutes']:.0f} min, {record['hardware']} |"
-        )
-    return "\n".join(lines)
-
-
-def speed_markdown(benchmark: Mapping) -> str:
-    """The record that `make bench` writes, as a Markdown table."""
-    lines = [
-        f"{benchmark['hardware']}; in brackets, what it reached in products of 2048 x 2048 matrices, then.\n",
-        "| work | ours | plain reference | ratio | share of matmul speed | ask | torch |",
-        "|---|---:|---:|---:|---:|---|---|",
-    ]
-    for row in benchmark["rows"]:
-        speed = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in row["matmul_gflops"].items())
-        share = f"{row['share_of_matmul']:.0%} ({speed})" if "share_of_matmul" in row else "–"
-        lines.append(
-            f"| {row['name']} | {row['seconds']:.3g} s | {row['reference_seconds']:.3g} s | {row['ratio']:.1f} "
-            f"| {share} | {row['ask'] or '–'} | {row['torch']} |"
-        )
-    return "\n".join(lines)
 
 
 def _png(fig: Figure) -> bytes:
@@ -180,13 +126,11 @@ def _png(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _tile(images: Tensor, columns: int, gap: int = _GAP) -> np.ndarray:
+def _grid(images: Tensor, columns: int) -> np.ndarray:
     """uint8 (N, C, H, W) -> (rows, width) or (rows, width, 3), white between images and where there are none."""
-    pixels = images.cpu().permute(0, 2, 3, 1).numpy()
-    count, height, width, channels = pixels.shape
-    num_rows = -(-count // columns)
-    grid = np.full((num_rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
-    for i, image in enumerate(pixels):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        grid[top : top + height, left : left + width] = image
-    return grid[..., 0] if channels == 1 else grid
+    white = images.new_full((-len(images) % columns, *images.shape[1:]), 255)
+    images = torch.cat([images, white]).cpu()
+    grid = make_grid(images, nrow=columns, padding=_GAP, pad_value=255)
+    if len(images) > 1:  # to a single image make_grid adds no margin
+        grid = grid[:, _GAP:-_GAP, _GAP:-_GAP]
+    return (grid[0] if images.shape[1] == 1 else grid.permute(1, 2, 0)).numpy()

@@ -6,4 +6,4 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ROOT / "data" / "checkpoints"  # shipped
 RESULTS = ROOT / "figures" / "results"  # shipped
-WORK = Path(os.environ.get("PIXELLIB_RUNS") or ROOT / "build" / "runs")  # trained here
+WORK = Path(os.environ.get("PIXELLIB_RUNS") or ROOT / "build" / "runs")  # trained on this machine

@@ -1,6 +1,8 @@
-"""Committed notebooks carry their outputs, and a hash that says which sources these outputs came from."""
+"""Put what was built here into the repository: outputs into notebooks, checkpoints and records to where they ship.
 
-import hashlib
+A published notebook carries its outputs and a hash that says which sources these outputs came from.
+"""
+
 import json
 import re
 import sys
@@ -9,65 +11,15 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from pixellib.series import build, execute, paths, runs
-from pixellib.series.execute import INJECTED, ROOT
+from pixellib import checkpoints, files
+from pixellib.series import build, execute, inputs, paths, runs
+from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 
-BENCHMARK = "build/bench/bench.json"  # written by `make bench`
-README = ROOT / "README.md"
-PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-
-
-def digest(notebook: NotebookNode) -> str:
-    """SHA-256 of all that a notebook's outputs depend on.
-
-    That is its cells (kind, tags, source), every ``pixellib/**/*.py``, and every ``figures/results/RUN.json``,
-    of any seed, whose run the notebook names in full, and the benchmark's and the sweep's where it asks for them. A
-    name put together from parts escapes this: notebooks don't do it.
-    """
-    cells = [[cell.cell_type, cell.metadata.get("tags", []), cell.source] for cell in notebook.cells]
-    text = "\n".join(cell.source for cell in notebook.cells)
-    records = (ROOT / "figures" / "results").glob("*.json")
-    runs_of = {file: re.sub(r"-seed\d+$", "", file.stem) for file in records}
-    named = [file for file, run in runs_of.items() if re.search(rf"(?<![\w-]){re.escape(run)}(?![\w-])", text)]
-    tables = {"runs.benchmark(": "bench.json", "sweep.table(": "permuted.csv"}
-    others = [ROOT / "figures" / "results" / file for call, file in tables.items() if call in text]
-    named += [file for file in others if file.exists()]
-    total = hashlib.sha256(json.dumps(cells).encode())
-    for file in sorted((ROOT / "pixellib").rglob("*.py")) + sorted(named):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        total.update(f"\n{file.relative_to(ROOT).as_posix()} {content}".encode())
-    return total.hexdigest()
-
-
-def check() -> None:
-    """RuntimeError, naming each notebook and its fault, unless all outputs belong to today's sources."""
-    faults = [f"{name} {fault}" for name in execute.names() if (fault := _fault(name))]
-    if README.read_text(encoding="utf-8") != with_results(README.read_text(encoding="utf-8")):
-        faults.append("README.md has a table of results that is not that of the records")
-    if faults:
-        raise RuntimeError(f"{'; '.join(faults)}: run `make publish`")
-
-
-def _fault(name: str) -> str | None:
-    notebook = execute.read(execute.source(name))
-    missing = [key for key in PARAMETERS if key not in execute.parameters(notebook, name)]
-    if missing:
-        return f"lacks the parameters {', '.join(missing)}"
-    if any(INJECTED in cell.metadata.get("tags", []) for cell in notebook.cells):
-        return "holds a cell of parameters injected by papermill"
-    cells = execute.code_cells(notebook)
-    if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
-        return "does not carry the outputs of a run from top to bottom"
-    if notebook != _with_results(name):
-        return "states a result that is not that of the records"
-    if notebook.metadata.get("pixellib", {}).get("hash") != digest(notebook):
-        return "has outputs older than its source, pixellib or the records it reads"
-    return None
 
 
 def publish(jobs: int | None = None) -> list[str]:
@@ -78,71 +30,75 @@ def publish(jobs: int | None = None) -> list[str]:
     """
     ship_runs()
     state_results()
-    before = {name: digest(execute.read(execute.source(name))) for name in execute.names()}
+    before = {name: inputs.digest(execute.read(execute.source(name)).cells) for name in execute.names()}
     build.build("reference", jobs)
-    merged = {name: with_outputs(name, execute.read(_executed(name))) for name in before}
+    merged = {name: with_outputs(name, execute.read(build.executed(name))) for name in before}
     if {name: notebook.metadata.pixellib.hash for name, notebook in merged.items()} != before:
         raise RuntimeError("sources changed while the notebooks ran; nothing was published, run it again")
-    files = {name: (execute.source(name), nbformat.writes(notebook)) for name, notebook in merged.items()}
-    changed = [name for name, (file, text) in files.items() if execute.replace(file, f"{text}\n".encode())]
-    if changed:  # the build is as new as the notebooks it was just copied into
-        build.build("reference", jobs, ["--touch"])
+    changed = [name for name, notebook in merged.items() if execute.write(notebook, execute.source(name))]
+    if changed:
+        build.mark_up_to_date(jobs)
     print(f"published: {', '.join(changed) or 'nothing new'}", file=sys.stderr)
     return changed
 
 
 def ship_runs() -> None:
-    """Copy checkpoints and records of finished, evaluated reference runs, and the benchmark's, to where they belong.
+    """Copy checkpoints and records of finished reference trainings, and the benchmark's record, to where they ship.
 
-    The records of notebook 10, which are many, become one long table; trainings that it has and this machine has not
-    stay in it.
+    A training without results was asked for by somebody who did not evaluate it, and is left where it is. RuntimeError
+    for a checkpoint whose header is not the record beside it: one of the two is left over from another training.
     """
-    if (ROOT / BENCHMARK).exists():
-        execute.replace(paths.RESULTS / "bench.json", (ROOT / BENCHMARK).read_bytes())
-    trainings = [(name, seed) for name in runs.names() for seed in range(runs.get(name).seeds)]
-    trained = {training: record for training in trainings if (record := _trained(*training))}
-    for name, seed in trained:
-        _ship(name, seed)
-    if records := [trained[training] for training in sweep.trainings() if training in trained]:
-        shipped = sweep.path().read_text(encoding="utf-8") if sweep.path().exists() else ""
-        execute.replace(sweep.path(), sweep.as_csv(records, shipped).encode())
+    benchmark = paths.ROOT / "build" / "bench" / "bench.json"  # written by `make bench`
+    if benchmark.exists():
+        files.replace(paths.RESULTS / "bench.json", benchmark.read_bytes())
+    for name in runs.names():
+        for seed in range(runs.get(name).seeds):
+            _ship(name, seed)
 
 
 def _ship(name: str, seed: int) -> None:
-    run, checkpoint = runs.get(name), f"{name}.safetensors"
+    run = runs.get(name)
     folder = run.folder("reference", seed)
+    record, checkpoint = folder / f"{name}.json", folder / f"{name}.safetensors"
+    if not record.exists() or not files.read_json(record).get("results"):
+        return
     if run.ships and seed == 0:
-        execute.replace(paths.CHECKPOINTS / checkpoint, (folder / checkpoint).read_bytes())
-    if not run.symbols:
-        execute.replace(runs.record_path(name, seed), (folder / f"{name}.json").read_bytes())
+        if differing := disagreement(checkpoint, record):
+            raise RuntimeError(f"{checkpoint} and the record beside it disagree about {', '.join(differing)}")
+        files.replace(paths.CHECKPOINTS / checkpoint.name, checkpoint.read_bytes())
+    files.replace(runs.record_path(name, seed), record.read_bytes())
 
 
-def _trained(name: str, seed: int) -> dict | None:
-    """The record of a training that was finished here and evaluated."""
-    path = runs.get(name).folder("reference", seed) / f"{name}.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return record if record.get("results") else None
+def disagreement(checkpoint: Path, record: Path) -> list[str]:
+    """What the header of a checkpoint and a record state differently: of name, identity, results and the like."""
+    header, stated = checkpoints.read_header(checkpoint), files.read_json(record, keys=("name", "results"))
+    return sorted(key for key in header.keys() & stated.keys() if header[key] != stated[key])
 
 
 def state_results() -> None:
     """Write what the records say into the README and the texts of the notebooks."""
-    execute.replace(README, with_results(README.read_text(encoding="utf-8")).encode())
+    readme = paths.ROOT / "README.md"
+    files.replace(readme, with_results(readme.read_text(encoding="utf-8")).encode())
     for name in execute.names():
-        execute.replace(execute.source(name), f"{nbformat.writes(_with_results(name))}\n".encode())
+        execute.write(notebook_with_results(name), execute.source(name))
 
 
 def with_results(text: str) -> str:
-    """A text of which what stands between comments as `<!-- results: ... -->` and `<!-- /results -->` is made from the
-    records: results, speed, and the verdict of notebook 10.
+    """A text with its generated parts made anew from the records.
+
+    They stand between comments such as `<!-- results: ... -->` and `<!-- /results -->`. There are three: results,
+    speed, and the verdict of notebook 10.
     """
-    for name, told in {"results": _results, "speed": _speed, "verdict": sweep.verdict}.items():
-        place = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
-        if place.search(text):
-            text = place.sub(rf"\g<1>\n{told()}\n\n\g<2>", text)
+    for name, generate in {"results": _results, "speed": _speed, "verdict": sweep.verdict}.items():
+        part = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
+        if part.search(text):
+            content = generate()
+            text = part.sub(lambda found, content=content: f"{found[1]}\n{content}\n\n{found[2]}", text)
     return text
 
 
-def _with_results(name: str) -> NotebookNode:
+def notebook_with_results(name: str) -> NotebookNode:
+    """A source notebook with the generated parts of its texts made anew."""
     notebook = execute.read(execute.source(name))
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -151,9 +107,11 @@ def _with_results(name: str) -> NotebookNode:
 
 
 def _results() -> str:
-    from pixellib.series.figures import results_markdown  # matplotlib takes a second, and only this needs it
+    from pixellib.series.tables import results_markdown  # pandas takes half a second, and only this needs it
 
-    records = [runs.record(name) for name in runs.names() if runs.record_path(name).exists()]
+    elsewhere = {name for name, _ in sweep.trainings()}  # notebook 10 has tables of its own
+    named = [name for name in runs.names() if name not in elsewhere and runs.record_path(name).exists()]
+    records = [runs.record(name) for name in named]
     records = [record for record in records if _comparable(record["results"][-1])]
     return results_markdown(records, {name: run.anchor for name in runs.names() if (run := runs.get(name)).anchor})
 
@@ -163,13 +121,9 @@ def _comparable(result: dict) -> bool:
 
 
 def _speed() -> str:
-    from pixellib.series.figures import speed_markdown
+    from pixellib.series.tables import speed_markdown
 
     return speed_markdown(runs.benchmark()) if (paths.RESULTS / "bench.json").exists() else ""
-
-
-def _executed(name: str) -> Path:
-    return ROOT / "build" / "reference" / "notebooks" / f"{name}.ipynb"
 
 
 def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
@@ -192,13 +146,13 @@ def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
         cell.outputs = [_scrub(name, output, count) for output in run.outputs]
         for key in ("execution", "papermill"):
             cell.metadata.pop(key, None)
-    notebook.metadata = nbformat.from_dict(METADATA | {"pixellib": {"hash": digest(notebook)}})
+    notebook.metadata = nbformat.from_dict(METADATA | {"pixellib": {"hash": inputs.digest(notebook.cells)}})
     return notebook
 
 
 def _scrub(name: str, output: NotebookNode, count: int) -> NotebookNode:
-    text = json.dumps(output).replace(json.dumps(f"{ROOT}/")[1:-1], "")
-    if f"{Path.home()}/" in text or str(ROOT) in text:
+    text = json.dumps(output).replace(json.dumps(f"{paths.ROOT}/")[1:-1], "")
+    if f"{Path.home()}/" in text or str(paths.ROOT) in text:
         raise RuntimeError(f"notebook {name}: output [{count}] shows a path of this machine; print relative paths")
     output = nbformat.from_dict(json.loads(text))
     if "execution_count" in output:

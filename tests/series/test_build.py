@@ -65,9 +65,38 @@ def test_a_build_makes_all_and_the_next_one_nothing(root):
     assert executed(third) == {"02_b"}
     assert stamps(root / "figures") == figures, "figures with the same bytes are not touched"
 
+    (root / "pixellib" / "series" / "cli.py").touch()
     record.write_text('{"nats": 1}')
     plan = snakemake(root, "--cores", "1", "--rerun-triggers", "mtime")
-    assert re.search(r"^notebook +2$", plan, flags=re.MULTILINE), "records are inputs"
+    assert "Nothing to be done" in plan, "notebooks depend neither on the machinery nor on records they do not name"
+    (root / "pixellib" / "devices.py").touch()
+    plan = snakemake(root, "--cores", "1", "--rerun-triggers", "mtime")
+    assert re.search(r"^notebook +2$", plan, flags=re.MULTILINE), "the library is an input of every notebook"
+
+
+@pytest.mark.parametrize("options", [["--dry-run"], ["--version"], ["--list-rules"], ["--unlock"], ["sweep"]])
+def test_only_a_complete_build_of_the_default_target_promotes(single, options):
+    """An exit code of 0 says little: a plan has it, and a build of something else."""
+    left_over = single / "build" / "reference" / "figures" / "01_a" / "01_a_dot.png"
+    left_over.parent.mkdir(parents=True)
+    left_over.write_bytes(b"of some other day")
+    notebook = single / "build" / "reference" / "notebooks" / "01_a.ipynb"
+    notebook.parent.mkdir(parents=True)
+    shutil.copy(single / "notebooks" / "01_a.ipynb", notebook)
+    build = pixellib(single, "figures", "--", *options)
+    assert build.returncode == 0, build.stdout
+    assert "build complete" not in build.stdout and "nothing was promoted" in build.stdout
+    assert not list((single / "figures").glob("*.png"))
+
+
+def test_what_was_left_in_a_folder_of_figures_is_not_promoted(single):
+    """Figures are those that the executed notebooks show."""
+    assert pixellib(single, "figures").returncode == 0
+    (single / "build" / "reference" / "figures" / "01_a" / "01_a_foreign.png").write_bytes(b"foreign")
+    (single / "build" / "reference" / "figures" / "01_a" / "01_a_dot.png").write_bytes(b"garbage")
+    assert pixellib(single, "figures").returncode == 0
+    (promoted,) = (single / "figures").glob("*.png")
+    assert promoted.read_bytes().startswith(b"\x89PNG")
 
 
 def snakemake(root, *options):
@@ -95,7 +124,7 @@ def test_a_failed_notebook_stops_no_other_and_is_named_with_its_log(root):
 
 
 def test_an_error_of_the_graph_itself_is_shown(single):
-    (single / "site" / "render.py").unlink()
+    (single / "pixellib" / "series" / "site" / "render.py").unlink()
     build = pixellib(single, "figures")
     assert build.returncode == 1 and "site/render.py" in build.stdout
 
@@ -245,8 +274,8 @@ def test_a_page_keeps_alternative_text_and_links_to_pages(single):
     output = single / "executed" / "01_a.ipynb"
     assert pixellib(single, "notebook", "01_a", "--output", str(output)).returncode == 0
     page = single / "01_a.html"
-    render = [sys.executable, "site/render.py", "page", str(page), str(output)]
-    subprocess.run(render, cwd=single, check=True)
+    render = [sys.executable, "-m", "pixellib.series.site.render", "page", str(page), str(output)]
+    subprocess.run(**command(single) | {"args": render}, check=True)
     html = page.read_text()
     assert "alt='One \"dot\" &amp; no more'" in html or 'alt="One &quot;dot&quot; &amp; no more"' in html
     assert "No description" not in html
@@ -275,10 +304,12 @@ def checkout(tmp_path):
         shutil.copy(ROOT / file, path)
     (path / "python").write_text(
         '#!/bin/sh\necho "$@" >> calls\n'
-        'if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi\n'
+        'if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp lint-imports "$3/bin"; fi\n'
         'if [ "$2" = pip ] && [ -e broken ]; then exit 1; fi\n'
     )
     (path / "python").chmod(0o755)
+    (path / "lint-imports").write_text('#!/bin/sh\necho "-m importlinter $@" >> calls\n')
+    (path / "lint-imports").chmod(0o755)
     return path
 
 
@@ -290,17 +321,17 @@ def calls(checkout):
     return [line for line in lines if line.startswith("-m")]
 
 
-INSTALL = "-m pip install -e .[batch,dev]"
+INSTALL = ["-m pip install -e .[dev]", "-m pip install -e .[series,dev]"]
 
 
 def test_the_environment_is_made_once_and_again_when_half_made(checkout):
     (checkout / "broken").touch()
     assert make(checkout, "env", "PYTHON=./python").returncode != 0
-    assert calls(checkout) == ["-m venv .venv", INSTALL]
+    assert calls(checkout) == ["-m venv .venv", INSTALL[0]]
     (checkout / ".venv" / "left-over").touch()
     (checkout / "broken").unlink()
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
-    assert calls(checkout) == ["-m venv .venv", INSTALL]
+    assert calls(checkout) == ["-m venv .venv", *INSTALL]
     assert not (checkout / ".venv" / "left-over").exists(), "a half-made environment starts from nothing"
 
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
@@ -308,7 +339,7 @@ def test_the_environment_is_made_once_and_again_when_half_made(checkout):
     later = time.time() + 5
     os.utime(checkout / "pyproject.toml", (later, later))
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
-    assert calls(checkout) == [INSTALL], "a changed list of dependencies is installed into what is there"
+    assert calls(checkout) == INSTALL, "a changed list of dependencies is installed into what is there"
 
 
 def test_an_environment_that_make_did_not_begin_is_never_deleted(checkout):
@@ -316,14 +347,14 @@ def test_an_environment_that_make_did_not_begin_is_never_deleted(checkout):
     shutil.copy(checkout / "python", checkout / ".venv" / "bin")
     (checkout / ".venv" / "precious").touch()
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
-    assert calls(checkout) == [INSTALL]
+    assert calls(checkout) == INSTALL
     assert (checkout / ".venv" / "precious").exists()
 
 
 def test_torch_can_come_from_elsewhere(checkout):
     assert make(checkout, "env", "PYTHON=./python", "TORCH_INDEX=https://example.org/cpu").returncode == 0
     torch = "-m pip install --index-url https://example.org/cpu torch torchvision"
-    assert calls(checkout) == ["-m venv .venv", torch, INSTALL]
+    assert calls(checkout) == ["-m venv .venv", torch, *INSTALL]
 
 
 def test_a_python_that_is_too_old_or_missing_is_named(checkout):
@@ -336,12 +367,13 @@ def test_a_python_that_is_too_old_or_missing_is_named(checkout):
     result = make(checkout, "env", "PYTHON=./old")
     assert result.returncode != 0 and "3.11 to 3.13 is needed and ./old is 3.9" in result.stdout
     result = make(checkout, "env", "PYTHON=no-such-python")
-    assert result.returncode != 0 and "There is no 'no-such-python' here" in result.stdout
+    assert result.returncode != 0 and "There is no 'no-such-python' on this machine" in result.stdout
     assert not (checkout / ".venv").exists()
 
 
 def test_every_target_is_listed_and_calls_what_it_says(checkout):
-    targets = ["env", "figures", "test", "test-slow", "lab", "train", "sweep", "bench", "publish", "lint", "clean"]
+    targets = ["env", "figures", "test", "test-library", "test-slow", "lab", "train", "sweep", "bench", "publish"]
+    targets += ["lint", "clean"]
     listing = make(checkout).stdout
     assert all(f"make {target} " in listing for target in targets) and "TORCH_INDEX" in listing
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
@@ -352,9 +384,11 @@ def test_every_target_is_listed_and_calls_what_it_says(checkout):
         ("test",): [
             "-m ruff check",
             "-m ruff format --check",
+            "-m importlinter --no-logo",
             "-m pixellib check",
             "-m pytest -m not slow -n auto --dist loadfile",
         ],
+        ("test-library",): ["-m pytest -m not slow -n auto --dist loadfile tests/library pixellib"],
         ("test-slow",): ["-m pytest -m slow"],
         ("train", "RUN=iwae-k1"): ["-m pixellib train iwae-k1 --profile reference"],
         ("sweep", "JOBS=2"): ["-m pixellib figures --profile reference --jobs 2 -- sweep"],

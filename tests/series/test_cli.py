@@ -1,5 +1,6 @@
 """The command line: quick to answer, one line for what a user got wrong, and calls that say what was asked."""
 
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ from PIL import Image
 
 from pixellib import data, training
 from pixellib.models import GatedPixelCNN
-from pixellib.series import cli, runs
+from pixellib.series import cli, execute, runs
 
 
 def call(capsys, *arguments):
@@ -27,9 +28,9 @@ def call(capsys, *arguments):
 
 def test_help_names_the_commands_and_does_not_wait_for_torch():
     code = (
-        "import sys; from pixellib import cli\n"
+        "import sys; from pixellib.series import cli\n"
         "try: cli.main(['--help'])\n"
-        "finally: print('heavy:', {'torch', 'papermill', 'matplotlib'} & set(sys.modules))"
+        "finally: print('heavy:', {'torch', 'papermill', 'matplotlib', 'pandas'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "heavy: set()" in answer
@@ -51,6 +52,10 @@ def test_python_m_pixellib_is_the_same_program():
         (["sample", "iwae-k7", "--out", "x.png"], "unknown run 'iwae-k7'"),
         (["notebook", "99_none"], "unknown notebook '99_none'"),
         (["data", "mnits"], "mnits"),
+        (
+            ["notebook", "01_iwae", "--profile", "quick", "-p", "profile=paper"],
+            "'profile' of notebook 01_iwae was given",
+        ),
         (["figures", "--profile", "fast"], "unknown profile 'fast'"),
     ],
 )
@@ -59,6 +64,37 @@ def test_what_a_user_got_wrong_is_one_line_with_the_valid_choices(capsys, argume
     assert code == 1 and out == ""
     assert err.startswith("pixellib: ") and err.count("\n") == 1
     assert reason in err and any(word in err for word in ("iwae-k5", "quick", "01_", "mnist"))
+
+
+HUGE = "9" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--num", str(10**30), "--num must be from 1 to 10,000"),
+        ("--num", "0", "--num must be from 1 to 10,000"),
+        ("--seed", HUGE, "--seed must be from 0 to 4,294,967,295"),
+        ("--seed", str(2**63), "--seed must be from 0 to 4,294,967,295"),
+        ("--seed", "-1", "--seed must be from 0 to 4,294,967,295"),
+        ("--label", HUGE, "--label must be from 0 to 10,000"),
+        ("--device", "meta", "device 'meta' is not available"),
+        ("--out", "\udcff.png", "is not valid UTF-8"),
+        ("--out", "/dev/null", "--out /dev/null is a device, not a file"),
+        ("--out", "/", "--out / is a folder, not a file"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused_in_one_line(capsys, monkeypatch, tmp_path, option, value, reason):
+    monkeypatch.setattr(GatedPixelCNN, "sample", None)  # nothing is drawn
+    arguments = {"--out": str(tmp_path / "grid.png"), option: value}
+    code, _, err = call(capsys, "sample", "gated-mnist-class", *(word for pair in arguments.items() for word in pair))
+    assert code == 1 and err.startswith("pixellib: ") and err.count("\n") == 1
+    assert reason in err and len(err) < 250
+
+
+def test_what_is_no_number_is_a_usage_error(capsys):
+    code, _, err = call(capsys, "train", "iwae-k1", "--seed", HUGE + "x")
+    assert code == 2 and "it must be a whole number" in err and HUGE not in err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that is not there")
@@ -145,7 +181,8 @@ def test_notebook_passes_on_what_was_asked(capsys, monkeypatch, tmp_path):
     output = tmp_path / "x.ipynb"
     call(capsys, "notebook", "01_iwae", "--profile", "quick", "-p", "seed=1", "-p", "retrain=True",
          "--output", str(output))  # fmt: skip
-    assert asked == [("01_iwae", ["profile=quick", "seed=1", "retrain=True"], output)]
+    call(capsys, "notebook", "01_iwae")
+    assert asked == [("01_iwae", ["profile=quick", "seed=1", "retrain=True"], output), ("01_iwae", [], None)]
 
 
 def untrained(self, profile, **_):
@@ -177,3 +214,35 @@ def test_sample_draws_all_classes_or_the_one_that_is_asked_for(capsys, monkeypat
     assert asked == [[*range(10), 0, 1], [7] * 12]
     code, _, complaint = call(capsys, "sample", "iwae-k1", "--out", out, "--label", "7")
     assert code == 1 and "run iwae-k1 has no classes to choose from" in complaint
+    code, _, complaint = call(capsys, "sample", "gated-mnist-class", "--out", out, "--label", "10")
+    assert code == 1 and "--label must be from 0 to 9: run gated-mnist-class has 10 classes" in complaint
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_sample_writes_through_a_link(capsys, monkeypatch, tmp_path, exists):
+    monkeypatch.setattr(runs.Run, "load_or_train", untrained)
+    link, target = tmp_path / "link.png", tmp_path / "elsewhere" / "target.png"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    if exists:
+        target.write_bytes(b"an older picture")
+    assert call(capsys, "sample", "iwae-k1", "--num", "1", "--out", str(link))[0] == 0
+    assert link.is_symlink() and Image.open(target).format == "PNG"
+
+
+def test_sample_does_not_replace_a_pipe(capsys, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    code, _, err = call(capsys, "sample", "iwae-k1", "--out", str(pipe))
+    assert code == 1 and f"--out {pipe} is a pipe, not a file" in err and pipe.is_fifo()
+
+
+def test_sample_imports_no_papermill(tmp_path):
+    code = (
+        "import sys\n"
+        "from pixellib.series import cli, runs\n"
+        "runs.Run.load_or_train = lambda run, profile, **_: run.build(profile).eval()\n"
+        f"try: cli.main(['sample', 'iwae-k1', '--num', '1', '--out', {str(tmp_path / 'x.png')!r}])\n"
+        "finally: print('heavy:', {'papermill', 'matplotlib', 'pandas'} & set(sys.modules))"
+    )
+    assert "heavy: set()" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout

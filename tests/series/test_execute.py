@@ -1,26 +1,28 @@
-"""An execution is believed only when it is whole, and committed outputs only when they are of today."""
+"""An execution is accepted only when it is whole, and committed outputs only when they are of today's sources."""
 
 import copy
 import json
-import os
 import subprocess
 import sys
 import time
 
 import nbformat
 import pytest
+import torch
 from throwaway import FIGURE, PARAMETERS, add_notebook, command, project
 
-from pixellib.series import execute, publish
+from pixellib import checkpoints, files
+from pixellib.series import build, check, execute, inputs, paths, publish, runs
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A project in a folder whose name no shell or format string may stumble over."""
     path = project(tmp_path / "a {clone} of it", **{"01_a": ["print(seed + 1)", FIGURE]})
-    for module in (execute, build, publish):
-        monkeypatch.setattr(module, "ROOT", path)
-    monkeypatch.setattr(publish, "README", path / "README.md")
+    monkeypatch.setattr(paths, "ROOT", path)
+    monkeypatch.setattr(paths, "RESULTS", path / "figures" / "results")
+    monkeypatch.setattr(paths, "CHECKPOINTS", path / "data" / "checkpoints")
+    monkeypatch.setattr(runs, "names", lambda: [])
     return path
 
 
@@ -153,6 +155,13 @@ def test_an_output_among_the_sources_is_refused(root):
     assert source.read_bytes() == before
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(root):
+    for output, reason in ((root, "is a folder, not a file"), (root / "\udcff.ipynb", "is not valid UTF-8")):
+        with pytest.raises(ValueError, match=reason):
+            execute.execute("01_a", output=output)
+    assert not (root / "build").exists()
+
+
 # --- parameters
 
 
@@ -164,7 +173,12 @@ def test_an_output_among_the_sources_is_refused(root):
         (["seed=one"], "'seed' of notebook 01_a must be int"),
         (["seed=1.5"], "'seed' of notebook 01_a must be int"),
         (["seed=True"], "'seed' of notebook 01_a must be int"),
+        (["seed=" + "9" * 20_000], "'seed' of notebook 01_a must be int, for example 0; got '9999"),
+        (["seed=-1"], "'seed' of notebook 01_a must be from 0 to 4,294,967,295"),
+        (["seed=18446744073709551616"], "'seed' of notebook 01_a must be from 0 to 4,294,967,295"),
         (["retrain=1"], "'retrain' of notebook 01_a must be True or False"),
+        (["profile=quick", "profile=paper"], "'profile' of notebook 01_a was given twice"),
+        (["figures_dir=\udcff"], "is not valid UTF-8"),
         (["profile=qiuck"], "unknown profile 'qiuck'; choose from: quick, reference, paper"),
         (["device=gpu"], "device 'gpu' is not available here"),
     ],
@@ -172,7 +186,7 @@ def test_an_output_among_the_sources_is_refused(root):
 def test_a_wrong_parameter_is_refused_before_anything_starts(root, settings, reason):
     with pytest.raises(ValueError) as refusal:
         execute.execute("01_a", settings)
-    assert reason in str(refusal.value)
+    assert reason in str(refusal.value) and len(str(refusal.value)) < 200
     assert not (root / "build").exists()
 
 
@@ -182,62 +196,51 @@ def test_an_unknown_notebook_is_refused_with_the_known_ones():
 
 
 def test_values_get_the_type_of_their_default():
-    defaults = {"name": "", "rate": 0.1, "seed": 0, "retrain": False, "sizes": [1], "limit": None}
-    texts = ["name=5", "rate=2", "seed=-3", "retrain=True", "sizes=[4, 5]", "limit=7"]
+    defaults = {"name": "", "rate": 0.1, "steps": 0, "retrain": False, "sizes": [1], "limit": None}
+    texts = ["name=5", "rate=2", "steps=-3", "retrain=True", "sizes=[4, 5]", "limit=7"]
     assert execute.parse("n", defaults, texts) == {
-        "name": "5", "rate": 2.0, "seed": -3, "retrain": True, "sizes": [4, 5], "limit": 7
+        "name": "5", "rate": 2.0, "steps": -3, "retrain": True, "sizes": [4, 5], "limit": 7
     }  # fmt: skip
     assert type(execute.parse("n", defaults, ["rate=2"])["rate"]) is float
     assert execute.parse("n", defaults, ["name=a=b"]) == {"name": "a=b"}
 
 
 def test_parameters_are_read_from_the_one_tagged_cell(root):
-    notebook = nbformat.read(root / "notebooks" / "01_a.ipynb", as_version=4)
-    assert execute.parameters(notebook, "01_a") == {
+    def parameters(source, tags=("parameters",)):
+        add_notebook(root, "01_a", [], parameters=source)
+        notebook = nbformat.read(root / "notebooks" / "01_a.ipynb", as_version=4)
+        notebook.cells[1].metadata.tags = list(tags)
+        nbformat.write(notebook, root / "notebooks" / "01_a.ipynb")
+        return execute.parameters("01_a")
+
+    assert parameters(PARAMETERS) == {
         "profile": "reference", "seed": 0, "device": "auto", "figures_dir": "../figures", "retrain": False
     }  # fmt: skip
-    notebook.cells[1].source = 'profile: str = "quick"  # quick, reference or paper'
-    assert execute.parameters(notebook, "01_a") == {"profile": "quick"}
-    for source in ("seed = compute()", "seed =", "import os", "a.b = 1"):
-        notebook.cells[1].source = source
-        with pytest.raises(ValueError, match="may hold only lines"):
-            execute.parameters(notebook, "01_a")
-    notebook.cells[1].metadata.tags = []
+    assert parameters('profile: str = "quick"  # quick, reference or paper') == {"profile": "quick"}
+    for source in ("seed = compute()", "seed ="):
+        with pytest.raises(ValueError, match="notebook 01_a: the default of its parameter 'seed' is no literal"):
+            parameters(source)
     with pytest.raises(ValueError, match="exactly one code cell tagged 'parameters', found 0"):
-        execute.parameters(notebook, "01_a")
+        parameters(PARAMETERS, tags=[])
 
 
-def test_a_broken_notebook_is_named(root):
-    (root / "notebooks" / "01_a.ipynb").write_text('{"cells": [')
+@pytest.mark.parametrize("content", ['{"cells": [', "[]", "7", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5}', ""])
+def test_a_broken_notebook_is_named(root, content):
+    (root / "notebooks" / "01_a.ipynb").write_text(content)
     with pytest.raises(RuntimeError, match=r"notebooks/01_a.ipynb is no notebook"):
         execute.execute("01_a")
-
-
-# --- files
-
-
-def test_replace_leaves_equal_files_and_failed_writes_alone(tmp_path, monkeypatch):
-    file = tmp_path / "new" / "figure.png"
-    assert execute.replace(file, b"one")
-    stamp = file.stat().st_mtime_ns
-    assert not execute.replace(file, b"one")
-    assert file.stat().st_mtime_ns == stamp
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError):
-        execute.replace(file, b"two")
-    assert [path.name for path in file.parent.iterdir()] == ["figure.png"] and file.read_bytes() == b"one"
+    with pytest.raises(RuntimeError, match=r"notebooks/01_a.ipynb is no notebook"):
+        check.check()
+    assert inputs.of_source(root / "notebooks" / "01_a.ipynb") == inputs.of(""), "its job will say what is wrong"
 
 
 # --- publishing
 
 
-def publish(root, name="01_a"):
+def publish_one(root, name="01_a"):
     """What `make publish` does to one notebook, without the graph."""
     merged = publish.with_outputs(name, execute.read(execute.execute(name)))
+    build.promote()
     execute.write(merged, root / "notebooks" / f"{name}.ipynb")
     return (root / "notebooks" / f"{name}.ipynb").read_bytes()
 
@@ -245,7 +248,7 @@ def publish(root, name="01_a"):
 def test_a_published_notebook_is_its_source_with_outputs_and_nothing_else(root):
     add_notebook(root, "01_a", ["print(figures_dir, seed)", FIGURE, "", "seed"])
     source = nbformat.read(root / "notebooks" / "01_a.ipynb", as_version=4)
-    first = publish(root)
+    first = publish_one(root)
     published = nbformat.reads(first.decode(), as_version=4)
     assert [(cell.id, cell.source, dict(cell.metadata)) for cell in published.cells] == [
         (cell.id, cell.source, dict(cell.metadata)) for cell in source.cells
@@ -255,8 +258,8 @@ def test_a_published_notebook_is_its_source_with_outputs_and_nothing_else(root):
     assert published.cells[2].outputs[0].text == "build/reference/figures/01_a 0\n"
     assert published.cells[3].outputs[0].metadata["image/png"].alt == 'One "dot" & no more'
     assert set(published.metadata) == {"kernelspec", "language_info", "pixellib"}
-    assert publish(root) == first, "publishing twice must give the same bytes"
-    publish.check()
+    assert publish_one(root) == first, "publishing twice must give the same bytes"
+    check.check()
 
 
 @pytest.mark.parametrize("meanwhile", ["a notebook fails", "a source changes"])
@@ -265,14 +268,14 @@ def test_publishing_is_all_or_nothing(root, monkeypatch, meanwhile):
     add_notebook(root, "02_b", ["print(2)"])
     before = {file: file.read_bytes() for file in (root / "notebooks").glob("*.ipynb")}
 
-    def build(profile, jobs):
+    def run_all(profile, jobs):
         for name in execute.names():
             execute.execute(name)
         if meanwhile == "a notebook fails":
             raise RuntimeError("the reference build is not complete")
         (root / "pixellib" / "extra.py").write_text("changed = True")
 
-    monkeypatch.setattr(build, "build", build)
+    monkeypatch.setattr(build, "build", run_all)
     monkeypatch.setattr(publish, "ship_runs", lambda: None)
     with pytest.raises(RuntimeError, match=r"not complete|sources changed while the notebooks ran"):
         publish.publish()
@@ -283,7 +286,7 @@ def test_a_path_of_the_machine_is_not_published(root, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     add_notebook(root, "01_a", ["print('/home/somebody/thing')"])
     with pytest.raises(RuntimeError, match=r"01_a: output \[2\] shows a path of this machine"):
-        publish(root)
+        publish_one(root)
 
 
 def test_an_execution_of_another_source_is_not_published(root):
@@ -295,43 +298,58 @@ def test_an_execution_of_another_source_is_not_published(root):
 
 def test_the_hash_covers_what_outputs_depend_on_and_no_more(root):
     add_notebook(root, "01_a", ["record('iwae-k5')"])
-    file, results = root / "notebooks" / "01_a.ipynb", root / "figures" / "results"
+    file, results, series = root / "notebooks" / "01_a.ipynb", paths.RESULTS, root / "pixellib" / "series"
+    paths.CHECKPOINTS.mkdir(parents=True)
 
     def digest():
-        return publish.digest(nbformat.read(file, as_version=4))
+        return inputs.digest(execute.read(file).cells)
 
     def changes(path, text):
         before = digest()
         path.write_text(text)
         return digest() != before
 
-    assert changes(root / "pixellib" / "extra.py", "x = 1")
+    assert changes(root / "pixellib" / "extra.py", "x = 1"), "the library"
+    assert changes(series / "figures.py", "x = 1"), "the style of all figures"
+    assert not changes(series / "cli.py", "x = 1") and not changes(series / "extra.py", "x = 1"), "machinery"
+    assert not changes(series / "permuted" / "sweep.py", "x = 1"), "what only notebook 10 uses"
     assert changes(results / "iwae-k5.json", "{}")
     assert changes(results / "iwae-k5.json", '{"nats": 85}')
+    assert changes(results / "iwae-k5-seed2.json", "{}"), "all seeds of a run"
+    assert changes(paths.CHECKPOINTS / "iwae-k5.safetensors", "weights")
     assert not changes(results / "iwae-k50.json", "{}"), "another run's record, though its name begins alike"
     assert not changes(results / "big-iwae-k5.json", "{}")
+    assert not changes(results / "permuted-grey-softmax-both.json", "{}")
+    assert not changes(results / "bench.json", "{}")
     assert not changes(root / "README.md", "prose")
 
-    before, notebook = digest(), nbformat.read(file, as_version=4)
+    before, notebook = digest(), execute.read(file)
     notebook.cells[2].outputs, notebook.cells[2].execution_count = [], 7
-    assert publish.digest(notebook) == before
+    assert inputs.digest(notebook.cells) == before
     for change in ({"source": "2"}, {"cell_type": "raw"}, {"metadata": {"tags": ["other"]}}):
         altered = copy.deepcopy(notebook)
         altered.cells[2].update(nbformat.from_dict(change))
-        assert publish.digest(altered) != before
+        assert inputs.digest(altered.cells) != before
+
+    add_notebook(root, "01_a", ["from pixellib.series.permuted import sweep", "sweep.table()", "runs.benchmark()"])
+    assert changes(results / "permuted-grey-softmax-both.json", '{"nats": 85}')
+    assert changes(results / "bench.json", '{"rows": []}')
+    assert changes(series / "permuted" / "sweep.py", "x = 2")
 
 
 def test_the_check_names_a_notebook_and_its_fault(root):
     def fault():
         with pytest.raises(RuntimeError, match="run `make publish`") as refusal:
-            publish.check()
+            check.check()
         return str(refusal.value)
 
     assert "01_a does not carry the outputs" in fault()
-    publish(root)
-    publish.check()
+    publish_one(root)
+    check.check()
+    (root / "pixellib" / "series" / "new.py").write_text("")
+    check.check()
     (root / "pixellib" / "new.py").write_text("")
-    assert "01_a has outputs older than its source, pixellib or the records" in fault()
+    assert "01_a has outputs older than its source, the library or the records" in fault()
     notebook = nbformat.read(execute.execute("01_a"), as_version=4)
     execute.write(notebook, root / "notebooks" / "01_a.ipynb")
     assert "01_a holds a cell of parameters injected" in fault()
@@ -340,51 +358,136 @@ def test_the_check_names_a_notebook_and_its_fault(root):
 
 
 def test_the_check_refuses_a_table_of_results_that_is_not_of_the_records(root):
-    publish(root)
+    publish_one(root)
     readme = root / "README.md"
     readme.write_text("Before\n<!-- results: from records -->\n| a number typed by hand |\n<!-- /results -->\nAfter\n")
     with pytest.raises(RuntimeError, match=r"README\.md has a table of results"):
-        publish.check()
+        check.check()
     text = publish.with_results(readme.read_text())
     assert "by hand" not in text and text.startswith("Before\n<!--") and text.endswith("-->\nAfter\n")
     assert publish.with_results(text) == text
     readme.write_text(text)
-    publish.check()
+    check.check()
 
 
 def test_a_result_in_the_text_of_a_notebook_is_that_of_the_records(root, monkeypatch):
-    place = "<!-- verdict: from records -->\n{}\n<!-- /verdict -->"
-    monkeypatch.setattr(publish.sweep, "verdict", lambda: "The answer is 42.")
+    generated = "<!-- verdict: from records -->\n{}\n<!-- /verdict -->"
+    monkeypatch.setattr(publish.sweep, "verdict", lambda: r"The answer is \42.")
     notebook = execute.read(root / "notebooks" / "01_a.ipynb")
-    notebook.cells[0].source = place.format("a number typed by hand")
+    notebook.cells[0].source = generated.format("a number typed by hand")
     execute.write(notebook, root / "notebooks" / "01_a.ipynb")
     publish.state_results()
-    publish(root)
+    publish_one(root)
     cells = execute.read(root / "notebooks" / "01_a.ipynb").cells
-    assert place.format("\nThe answer is 42.\n") in [cell.source for cell in cells]
-    publish.check()
+    assert generated.format("\n" + r"The answer is \42." + "\n") in [cell.source for cell in cells]
+    check.check()
     monkeypatch.setattr(publish.sweep, "verdict", lambda: "The answer is 43.")
     with pytest.raises(RuntimeError, match="01_a states a result that is not that of the records"):
-        publish.check()
+        check.check()
 
 
-def test_trained_runs_are_shipped_once_they_are_evaluated(tmp_path, monkeypatch):
-    """A record without results is that of a training which a notebook asked for, not of a run to publish."""
-    from pixellib.series import runs
+# --- shipping and checking checkpoints, records and figures
 
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Folders for what is trained and what ships, with two runs: "one" ships its checkpoint, "two" does not."""
     for name, folder in (("WORK", "work"), ("CHECKPOINTS", "checkpoints"), ("RESULTS", "results")):
         monkeypatch.setattr(paths, name, tmp_path / folder)
-    monkeypatch.setattr(publish, "BENCHMARK", "no benchmark was run")
-    ablation = "pixelcnnpp-without-shortcuts"  # two seeds, records only
-    good, bad = [{"nats": 86.8}], []
-    for name, seed, results in (("iwae-k1", 0, good), ("iwae-k1", 1, good), ("iwae-k5", 0, bad), (ablation, 1, good)):
-        folder = runs.get(name).folder("reference", seed)
-        folder.mkdir(parents=True)
-        (folder / f"{name}.json").write_text(json.dumps({"results": results}))
-        (folder / f"{name}.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    known = {"iwae-k1": runs.get("iwae-k1"), "pixelcnnpp-without-shortcuts": runs.get("pixelcnnpp-without-shortcuts")}
+    monkeypatch.setattr(runs, "names", lambda: list(known))
+    (tmp_path / "README.md").write_text("No tables.")
+    return tmp_path
+
+
+def train(name, seed=0, results=({"log_likelihood": -86.8},), code_version="0.2.0+x"):
+    """Leave what a training leaves: a checkpoint, and a record that says what its header says."""
+    folder = runs.get(name).folder("reference", seed)
+    record = {"name": name, "seed": seed, "code_version": code_version, "results": list(results)}
+    checkpoints.save(folder / f"{name}.safetensors", {"weight": torch.ones(2)}, record)
+    files.write_json(folder / f"{name}.json", record)
+
+
+def shipped(tmp_path):
+    return sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("[cr]*/*"))
+
+
+def test_trained_runs_are_shipped_once_they_are_evaluated(folders):
+    """A record without results is that of a training which a notebook asked for, not of a run to publish."""
+    train("iwae-k1")
+    train("iwae-k1", seed=1)  # which is not one of the run's seeds
+    train("pixelcnnpp-without-shortcuts", results=[])
+    train("pixelcnnpp-without-shortcuts", seed=1)
     publish.ship_runs()
-    shipped = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("[cr]*/*"))
-    assert shipped == ["checkpoints/iwae-k1.safetensors", "results/iwae-k1.json", f"results/{ablation}-seed1.json"]
-    assert runs.record(ablation, seed=1) == {"results": good}
-    with pytest.raises(FileNotFoundError, match=f"pixellib train {ablation}$"):
-        runs.record(ablation)
+    expected = ["iwae-k1.json", "pixelcnnpp-without-shortcuts-seed1.json"]
+    assert shipped(folders) == ["checkpoints/iwae-k1.safetensors", *(f"results/{name}" for name in expected)]
+    check.check()
+
+
+def test_a_checkpoint_of_one_training_does_not_ship_with_the_record_of_another(folders):
+    train("iwae-k1")
+    record = runs.get("iwae-k1").folder("reference") / "iwae-k1.json"
+    files.write_json(record, files.read_json(record) | {"results": [{"log_likelihood": -90.0}]})
+    with pytest.raises(RuntimeError, match=r"iwae-k1\.safetensors and the record beside it disagree about results"):
+        publish.ship_runs()
+    assert shipped(folders) == []
+
+
+def fault():
+    with pytest.raises(RuntimeError) as refusal:
+        check.check()
+    return str(refusal.value)
+
+
+def test_the_check_refuses_checkpoints_that_are_altered_missing_or_of_another_training(folders):
+    train("iwae-k1")
+    publish.ship_runs()
+    checkpoint, record = paths.CHECKPOINTS / "iwae-k1.safetensors", paths.RESULTS / "iwae-k1.json"
+    good = checkpoint.read_bytes()
+    checkpoint.write_bytes(good[:-1] + b"\0")
+    assert "iwae-k1.safetensors was altered" in fault()
+    checkpoint.unlink()
+    assert "checkpoints/iwae-k1.safetensors is missing, although there is results/iwae-k1.json" in fault()
+    checkpoint.write_bytes(good)
+    record.rename(folders / "elsewhere.json")
+    assert "results/iwae-k1.json is missing, although there is checkpoints/iwae-k1.safetensors" in fault()
+    record.write_text((folders / "elsewhere.json").read_text().replace("-86.8", "-86.9"))
+    assert "checkpoints/iwae-k1.safetensors and results/iwae-k1.json disagree about results" in fault()
+    checkpoint.rename(paths.CHECKPOINTS / "iwae-k7.safetensors")
+    assert "checkpoints/iwae-k7.safetensors is the checkpoint of no run that ships one" in fault()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "7", "null", '{"name": "iwae-k1"}', '{"results": NaN}'])
+def test_a_broken_record_is_named(folders, content):
+    train("iwae-k1")
+    publish.ship_runs()
+    (paths.RESULTS / "iwae-k1.json").write_text(content)
+    (paths.RESULTS / "iwae-k9.json").write_text("{}")
+    assert "results/iwae-k1.json " in fault() and "results/iwae-k9.json is the record of no run" in fault()
+
+
+def test_the_check_lists_records_that_are_older_than_the_training_loop(folders, capsys, monkeypatch):
+    monkeypatch.setattr(check, "TRAINING_CHANGED", "0.10.0")
+    for seed, version in enumerate(("0.9.1+abc", None, "0.10.0+abc")):
+        train("pixelcnnpp-without-shortcuts", seed, code_version=version)
+    publish.ship_runs()
+    check.check()
+    note = "trained before the training loop changed in 0.10.0: pixelcnnpp-without-shortcuts\n"
+    assert capsys.readouterr().err == note, "seeds 0 and 1, and that is no fault"
+    monkeypatch.setattr(check, "TRAINING_CHANGED", "0")
+    check.check()
+    assert capsys.readouterr().err == ""
+
+
+def test_the_check_compares_figures_with_what_the_notebooks_show(root):
+    publish_one(root)
+    figure = root / "figures" / "01_a_dot.png"
+    good = figure.read_bytes()
+    figure.write_bytes(b"garbage")
+    assert "figures/01_a_dot.png is not what its notebook shows" in fault()
+    figure.unlink()
+    assert "figures/01_a_dot.png is missing" in fault()
+    figure.write_bytes(good)
+    (root / "figures" / "01_a_old.png").write_bytes(good)
+    assert "figures/01_a_old.png is shown by no notebook" in fault()

@@ -46,7 +46,7 @@ def test_the_committed_outputs_are_of_the_reference_profile_and_say_what_each_im
     notebook = execute.read(execute.source(name))
     images = _images(notebook)
     assert images and all(image.metadata["image/png"]["alt"] for image in images)
-    assert execute.parameters(notebook, name)["profile"] == "reference"
+    assert execute.parameters(name)["profile"] == "reference"
     streams = "".join(
         o.text for cell in execute.code_cells(notebook) for o in cell.outputs if o.output_type == "stream"
     )
@@ -56,7 +56,7 @@ def test_the_committed_outputs_are_of_the_reference_profile_and_say_what_each_im
 @pytest.mark.parametrize("name", NAMES)
 def test_links_between_notebooks_and_files_lead_somewhere(name):
     notebook = execute.read(execute.source(name))
-    here = execute.source(name).parent
+    folder = execute.source(name).parent
     planned = {
         "05_dequantized_flows.ipynb",
         "08_pixelvae.ipynb",
@@ -64,4 +64,4 @@ def test_links_between_notebooks_and_files_lead_somewhere(name):
     }  # announced, not yet part of the series
     text = re.sub(r"`[^`]*`", "", "\n".join(_markdown(notebook)))  # code is no link
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
-        assert link in planned or (here / link).exists(), link
+        assert link in planned or (folder / link).exists(), link

@@ -13,29 +13,36 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINERY = ("__init__", "__main__", "cli", "graph", "notebooks", "places", "publishing", "sweep", "data/cache")
+MACHINERY = (
+    "__init__", "__main__", "files", "data/cache", "series/__init__", "series/build", "series/check", "series/cli",
+    "series/execute", "series/inputs", "series/paths", "series/publish", "series/tables", "series/permuted/__init__",
+    "series/permuted/sweep",
+)  # fmt: skip
 SMALL = {
     "data/__init__": "",
-    "runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
     "devices": "def resolve(device):\n    return device\n",
-    "figures": "def results_markdown(records, anchors):\n    return ''\n",
+    "checkpoints": "",
+    "series/runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
 }
 PARAMETERS = 'profile = "reference"\nseed = 0\ndevice = "auto"\nfigures_dir = "../figures"\nretrain = False'
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 FIGURE = """
 import base64, pathlib
-from IPython.display import Image, display
 dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 pathlib.Path(figures_dir, "{name}_dot.png").write_bytes(base64.b64decode(dot))
-display(Image(base64.b64decode(dot)), metadata={{"image/png": {{"alt": 'One "dot" & no more'}}}})
+alt = 'One "dot" & no more'
+data = {{"image/png": dot, "text/plain": f"<figure {name}_dot: {{alt}}>"}}
+display(data, metadata={{"image/png": {{"alt": alt}}}}, raw=True)
 """
 
 
 def project(path: Path, **cells: list[str]) -> Path:
     """A project with one notebook per keyword, of a title, a parameters cell, and the given code cells."""
-    for folder in ("pixellib/data", "notebooks", "figures/results"):
+    for folder in ("pixellib/data", "pixellib/series/permuted", "notebooks", "figures/results"):
         (path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "Snakefile", path)
-    shutil.copytree(ROOT / "site", path / "site", ignore=shutil.ignore_patterns("__pycache__"))
+    site = Path("pixellib/series/site")
+    shutil.copytree(ROOT / site, path / site, ignore=shutil.ignore_patterns("__pycache__"))
     for module in MACHINERY:
         shutil.copy(ROOT / "pixellib" / f"{module}.py", path / "pixellib" / f"{module}.py")
     for module, source in SMALL.items():
@@ -53,7 +60,7 @@ def add_notebook(path: Path, name: str, sources: list[str], parameters: str = PA
     first = new_code_cell(parameters, metadata={"tags": ["parameters"]}, id="parameters")
     sources = [source.format(name=name) if source == FIGURE else source for source in sources]
     rest = [new_code_cell(source, id=f"cell-{number}") for number, source in enumerate(sources)]
-    nbformat.write(new_notebook(cells=[title, first, *rest]), file)
+    nbformat.write(new_notebook(cells=[title, first, *rest], metadata={"kernelspec": KERNEL}), file)
     return file
 
 

@@ -1,10 +1,9 @@
 """Render executed notebooks for the site.
 
-python site/render.py page OUT.html NOTEBOOK.ipynb        one page
-python site/render.py index OUT.html [NOTEBOOK.ipynb ...]    the list of all
+python -m pixellib.series.site.render page OUT.html NOTEBOOK.ipynb           one page
+python -m pixellib.series.site.render index OUT.html [NOTEBOOK.ipynb ...]    the list of all
 """
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +12,8 @@ import nbformat
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from traitlets.config import Config
+
+from pixellib import files
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -55,18 +56,16 @@ def _figures(notebook):
                 yield {"png": png.replace("\n", ""), "alt": alt}
 
 
-def index(files: list[Path]) -> str:
+def index(notebooks: list[Path]) -> str:
     """The list of all notebooks."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-    return environment.get_template("series.html.j2").render(pages=[summary(file) for file in files])
+    return environment.get_template("series.html.j2").render(pages=[summary(notebook) for notebook in notebooks])
 
 
-def main(kind: str, output: str, *files: str) -> None:
-    paths = [Path(file) for file in files]
+def main(kind: str, output: str, *notebooks: str) -> None:
+    paths = [Path(notebook) for notebook in notebooks]
     html = page(*paths) if kind == "page" else index(paths)
-    scratch = Path(f"{output}.tmp")
-    scratch.write_text(html, encoding="utf-8")
-    os.replace(scratch, output)
+    files.write_atomically(output, lambda temporary: temporary.write_text(html, encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""Tables of Markdown, made from records."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+Anchors = Mapping[str, tuple[float, str]]  # by run name, the published value and its source
+NONE = "–"
+
+
+def results_markdown(records: Sequence[Mapping], anchors: Anchors | None = None) -> str:
+    """Results of records, one row per run: the last estimate of each, on the test set as a rule.
+
+    Every data set and every measure has a table of its own, so that no density stands in the column of a mass.
+    """
+    groups: dict[tuple[str, str], list[Mapping]] = {}
+    for record in records:
+        groups.setdefault((record["dataset"], _measure(record)), []).append(record)
+    tables = []
+    for (dataset, measure), group in groups.items():
+        caption = f"{dataset}:\n\n" if len(groups) > 1 else ""
+        rows = [_result(record, measure, (anchors or {}).get(record["name"])) for record in group]
+        tables.append(caption + _markdown(rows, numbers=(measure, "parameters", "images seen")))
+    return "\n\n".join(tables)
+
+
+def speed_markdown(benchmark: Mapping) -> str:
+    """The record that `make bench` writes: ours beside a plain reference, row by row."""
+    head = f"{benchmark['hardware']}; in brackets, what it reached in products of 2048 x 2048 matrices, then."
+    rows = [_speed(row) for row in benchmark["rows"]]
+    return f"{head}\n\n{_markdown(rows, numbers=('ours', 'plain reference', 'ratio'))}"
+
+
+def _measure(record: Mapping) -> str:
+    last = record["results"][-1]
+    if record.get("unit", "nats") == "nats":
+        return f"{last['split']} NLL (nats)"
+    return f"{last['split']} bits per dimension" + {
+        "density": ", of a density on the [-1, 1] axis",
+        "improper": ", improper: comparable with nothing",
+    }.get(last["kind"], "")
+
+
+def _result(record: Mapping, measure: str, anchor: tuple[float, str] | None) -> dict[str, str]:
+    last = record["results"][-1]
+    value, error = -last["log_likelihood"], last["standard_error"]
+    shown = f"{value:.2f} ± {error:.2f}"
+    if record.get("unit", "nats") == "bits":
+        shown = f"{last['bits_per_dim']:.3f} ± {error * last['bits_per_dim'] / value:.3f}"
+    kind = last["kind"] + (f", M = {last['num_samples']:,}" if last["num_samples"] else "")
+    return {
+        "run": f"`{record['name']}`",
+        "model": record["title"] + (f", after `{record['start']}`" if record.get("start") else ""),
+        measure: shown,
+        "estimate of log p": f"{kind}, {last['num_images']:,} images",
+        "published": "{:g} ({})".format(*anchor) if anchor else NONE,
+        "parameters": f"{record['num_parameters']:,}",
+        "images seen": f"{record['images_seen'] / 1e6:.3g} M",
+        "training": f"{record['training_minutes']:.0f} min, {record['hardware']}",
+    }
+
+
+def _speed(row: Mapping) -> dict[str, str]:
+    speed = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in row["matmul_gflops"].items())
+    return {
+        "work": row["name"],
+        "ours": f"{row['seconds']:.3g} s",
+        "plain reference": f"{row['reference_seconds']:.3g} s",
+        "ratio": f"{row['ratio']:.1f}",
+        "share of matmul speed": f"{row['share_of_matmul']:.0%} ({speed})" if "share_of_matmul" in row else NONE,
+        "ask": row["ask"] or NONE,
+        "torch": row["torch"],
+    }
+
+
+def _markdown(rows: Sequence[Mapping[str, str]], numbers: Sequence[str]) -> str:
+    """Rows as a table. numbers: the columns that are aligned to the right."""
+    table = pd.DataFrame(rows)
+    sides = ["right" if column in numbers else "left" for column in table.columns]
+    return table.to_markdown(index=False, colalign=sides, disable_numparse=True)

@@ -1,0 +1,61 @@
+"""The README: its snippets run as they stand, its links lead somewhere, and its commands exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_snippets_run_one_after_the_other(tmp_path):
+    """In an empty folder, as a reader would paste them into one session."""
+    snippets = blocks("python")
+    assert len(snippets) >= 4
+    (tmp_path / "readme.py").write_text("\n".join(snippets))
+    answer = subprocess.run(
+        [sys.executable, "readme.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    *_, shape, loaded, nats, sampled = answer.stdout.splitlines()
+    assert shape == "torch.Size([10, 1, 8, 8])", "as the comment says"
+    assert loaded == "iwae-k50: loaded data/checkpoints/iwae-k50.safetensors"
+    assert 70 < float(nats.split()[0]) < 110, "near the number in the table"
+    assert sampled.startswith("pixelcnn-mnist-5x30: loaded data/checkpoints/")
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_targets_of_make_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(
+        re.findall(
+            r"\bmake ([a-z-]+)",
+            "\n".join([*blocks(""), *re.findall(r"^    make .*$|`make [^`]+`", TEXT, flags=re.MULTILINE)]),
+        )
+    )
+    assert {"figures", "test", "env"} <= named <= targets
+
+
+def test_what_stands_where_is_there():
+    (tree,) = [block for block in blocks("") if block.startswith("notebooks/")]
+    top = [*re.findall(r"^(\w+/)", tree, flags=re.MULTILINE), "benchmarks/"]
+    inside = re.findall(r"^  (\w+/|\w+\.py)|  (\w+\.py)", tree, flags=re.MULTILINE)
+    paths = [ROOT / name for name in top] + [ROOT / "pixellib" / name for pair in inside for name in pair if name]
+    assert len(paths) > 10 and [path for path in paths if not path.exists()] == []
+
+
+def test_every_notebook_is_listed():
+    for notebook in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"):
+        assert f"(notebooks/{notebook.name})" in TEXT
