@@ -10,18 +10,33 @@ from torch import Tensor
 __all__ = ["IntensityPermutation", "binarise", "dequantise", "grey", "scale", "unscale"]
 
 
-def scale(x: Tensor) -> Tensor:
-    """Map intensities 0..255 (uint8, any shape) to float32 in [-1, 1]."""
-    return x.float() / 127.5 - 1
+def scale(x: Tensor, num_levels: int = 256) -> Tensor:
+    """Map levels 0..L-1 to [-1, 1]: 0 to -1, L - 1 to 1, evenly spaced.
 
+    x: integers or floats of any shape. Returns float32 for integers, and the dtype of x for floats.
 
-def unscale(y: Tensor) -> Tensor:
-    """Invert ``scale``: float (any shape, any float dtype) to uint8, by rounding and clamping.
-
-    ``unscale(scale(x))`` is x for all 256 values, also when the scaled values were stored as bfloat16 or
-    float16 in between: two levels lie 2/255 apart, the rounding error of bfloat16 below 1 is at most 1/512.
+    >>> scale(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    >>> scale(torch.tensor([0, 1, 2]), num_levels=3)
+    tensor([-1.,  0.,  1.])
     """
-    return ((y.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    y = x if x.is_floating_point() else x.float()
+    return y * (2 / (num_levels - 1)) - 1
+
+
+def unscale(y: Tensor, num_levels: int = 256) -> Tensor:
+    """The level nearest to each scaled value: the inverse of `scale`, by rounding and clamping.
+
+    y: floats of any shape. Returns uint8, or int64 for more than 256 levels. `unscale(scale(x))` is x for all 256
+    values, also when the scaled values were stored as bfloat16 or float16 in between: two levels lie 2/255 apart, and
+    the rounding error of bfloat16 below 1 is at most 1/512.
+
+    >>> unscale(torch.tensor([-1.0, 0.1, 7.0])).tolist()
+    [0, 140, 255]
+    """
+    y = y if y.dtype == torch.float64 else y.float()
+    levels = ((y + 1) * ((num_levels - 1) / 2)).round().clamp(0, num_levels - 1)
+    return levels.to(torch.uint8 if num_levels <= 256 else torch.int64)
 
 
 def binarise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:

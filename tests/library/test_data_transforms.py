@@ -21,6 +21,18 @@ def test_unscale_inverts_scale_for_every_level(dtype):
     assert torch.equal(unscale(scale(LEVELS).to(dtype)), LEVELS)
 
 
+@pytest.mark.parametrize("num_levels", [2, 3, 8, 256, 1000])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.float64])
+def test_any_number_of_levels_is_scaled_to_the_same_range_and_back(num_levels, dtype):
+    levels = torch.arange(num_levels, dtype=dtype)
+    y = scale(levels, num_levels)
+    assert y.dtype == (torch.float32 if dtype == torch.int64 else dtype), "floats keep their precision"
+    torch.testing.assert_close(y, torch.linspace(-1, 1, num_levels, dtype=y.dtype))
+    back = unscale(y, num_levels)
+    assert back.dtype == (torch.uint8 if num_levels <= 256 else torch.int64)
+    assert torch.equal(back.to(dtype), levels)
+
+
 def test_unscale_rounds_to_the_nearest_level_and_clamps():
     almost_half_a_level = 0.49 * 2 / 255
     assert torch.equal(unscale(scale(LEVELS) + almost_half_a_level), LEVELS)
