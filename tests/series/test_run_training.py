@@ -140,7 +140,9 @@ def test_weights_of_a_training_are_those_of_before_runs_seeded_themselves(tiny, 
     """The same seed must give the same training: build draws as `train` always did."""
     begun = []
     fit = trainer.fit
-    monkeypatch.setattr(trainer, "fit", lambda model, *a, **k: (begun.append(weights(model).clone()), fit(model, *a, **k))[1])
+    monkeypatch.setattr(
+        trainer, "fit", lambda model, *a, **k: (begun.append(weights(model).clone()), fit(model, *a, **k))[1]
+    )
     train(tiny, seed=3, evaluate_on=())
     with torch.random.fork_rng([]):
         torch.manual_seed(3)
@@ -274,7 +276,9 @@ def test_a_checkpoint_of_another_run_profile_or_seed_is_refused(tiny):
     train(tiny, evaluate_on=())
     path = tiny.folder("quick") / "tiny.safetensors"
     same = dataclasses.replace(tiny, plans={name: tiny.plan("quick") for name in ("quick", "reference")})
-    with pytest.raises(checkpoints.CheckpointError, match=r"fit run tiny \(reference, .*profile is quick, not reference"):
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"fit run tiny \(reference, .*profile is quick, not reference"
+    ):
         same.load(path, "reference")
     with pytest.raises(checkpoints.CheckpointError, match="its seed is 0, not 1"):
         tiny.load(path, "quick", seed=1)
