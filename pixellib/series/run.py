@@ -101,7 +101,7 @@ class Run:
         """
         plan = self.plan(profile)
         dataset = plan.dataset or self.dataset
-        sizes = next(row["sizes"] for row in data.describe() if row["name"] == dataset)
+        sizes = {row["name"]: row["sizes"] for row in data.describe()}
         upstream = {
             role: {"run": run.name, WEIGHTS: run.weights_digest(profile, number)}
             for role, (run, number) in self.upstream(profile, seed).items()
@@ -110,7 +110,7 @@ class Run:
             "family": self.family.__name__,
             "options": self.options_of(profile),
             "dataset": dataset,
-            "split_sizes": sizes,
+            "split_sizes": sizes[dataset],
             "binarised": self.binarised,
             "symbols": self.symbols and self.symbols.identity(),
             "initialise": self.initialise,

@@ -37,8 +37,7 @@ def train(
     """
     plan, folder, resolved = run.plan(profile), run.folder(profile, seed), devices.resolve(device)
     with _lock(run, folder):
-        if not resume:
-            _discard(folder, run.name)
+        _clear(folder, run.name, resume)
         splits = Splits(run, profile, seed)
         images, labels = splits.images("train"), splits.labels("train")
         held, held_labels = splits.held("validation", plan.num_validation), splits.labels("validation")
@@ -126,10 +125,14 @@ def _lock(run: "Run", folder: Path) -> AbstractContextManager:
     return files.locked(folder / "run.lock", busy=f"another process trains {run.name} in {folder}: wait, or stop it")
 
 
-def _discard(folder: Path, name: str) -> None:
+def _clear(folder: Path, name: str, resume: bool) -> None:
+    """Remove what an earlier training left, unless there is a state of it to go on from and that is wanted."""
     if _first_process():
-        for file in ("resume.pt", "start.json", f"{name}.safetensors", f"{name}.json"):
-            (folder / file).unlink(missing_ok=True)
+        if not resume:
+            (folder / "resume.pt").unlink(missing_ok=True)
+        if not (folder / "resume.pt").exists():
+            for file in ("start.json", f"{name}.safetensors", f"{name}.json"):
+                (folder / file).unlink(missing_ok=True)
     _wait_for_all()
 
 

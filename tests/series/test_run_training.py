@@ -138,11 +138,13 @@ def test_a_training_reads_each_split_once(tiny, few, monkeypatch):
 
 def test_weights_of_a_training_are_those_of_before_runs_seeded_themselves(tiny, few, monkeypatch):
     """The same seed must give the same training: build draws as `train` always did."""
-    begun = []
-    fit = trainer.fit
-    monkeypatch.setattr(
-        trainer, "fit", lambda model, *a, **k: (begun.append(weights(model).clone()), fit(model, *a, **k))[1]
-    )
+    begun, fit = [], trainer.fit
+
+    def watched(model, *args, **kwargs):
+        begun.append(weights(model).clone())
+        return fit(model, *args, **kwargs)
+
+    monkeypatch.setattr(trainer, "fit", watched)
     train(tiny, seed=3, evaluate_on=())
     with torch.random.fork_rng([]):
         torch.manual_seed(3)
@@ -220,6 +222,19 @@ def test_an_interrupted_evaluation_leaves_nothing_that_passes_for_finished(tiny,
     assert (folder / "resume.pt").stat().st_mtime_ns == state
 
 
+def test_a_training_that_begins_leaves_no_older_result_beside_it(tiny, monkeypatch):
+    """Its resume state was deleted, as an error advised, and its evaluation was interrupted: what an older training
+    left there must not pass for its result.
+    """
+    train(tiny, evaluate_on=())
+    folder = tiny.folder("quick")
+    (folder / "resume.pt").unlink()
+    monkeypatch.setattr(trainer, "evaluate_split", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(changed(tiny, settings=dataclasses.replace(QUICK, steps=7)))
+    assert not FILES & {path.name for path in folder.iterdir()}
+
+
 def test_training_again_goes_on_or_begins_anew_as_asked(tiny):
     """A finished training is not repeated; resume=False forgets it. With other settings neither is done unasked."""
     train(tiny, evaluate_on=())
@@ -228,7 +243,7 @@ def test_training_again_goes_on_or_begins_anew_as_asked(tiny):
     train(tiny, evaluate_on=())
     assert state.stat().st_mtime_ns == finished
     longer = changed(tiny, settings=dataclasses.replace(QUICK, steps=7))
-    with pytest.raises(checkpoints.CheckpointError, match="steps.* 6, not 7"):
+    with pytest.raises(checkpoints.CheckpointError, match=r"steps.* 6, not 7"):
         train(longer, evaluate_on=())
     assert train(longer, evaluate_on=(), resume=False)["steps"] == 7
 
@@ -236,7 +251,7 @@ def test_training_again_goes_on_or_begins_anew_as_asked(tiny):
 OTHERS = {
     "options": ({"options": {"num_latents": (3,), "num_hidden": (8,), "num_samples": 3}}, r"num_samples"),
     "binarisation": ({"binarised": False}, "binarised"),
-    "data set": ({"dataset": "fashion_mnist"}, "dataset"),
+    "data set": ({"dataset": "offline_crops"}, "dataset"),
     "initialisation": ({"initialise": False}, "initialise"),
 }
 
