@@ -122,7 +122,7 @@ def _lock(run: "Run", folder: Path) -> AbstractContextManager:
     """Keeps other processes from training in the folder; of a process group only the first one asks."""
     if not _first_process():
         return nullcontext()
-    return files.locked(folder / "run.lock", busy=f"another process trains {run.name} in {folder}: wait, or stop it")
+    return files.locked(folder / ".run.lock", busy=f"another process trains {run.name} in {folder}: wait, or stop it")
 
 
 def _clear(folder: Path, name: str, resume: bool) -> None:

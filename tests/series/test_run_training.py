@@ -388,7 +388,7 @@ def test_the_code_version_changes_with_the_library_and_not_with_the_machinery(mo
 def test_two_processes_do_not_train_the_same_run(tiny):
     folder = tiny.folder("quick")
     folder.mkdir(parents=True)
-    with filelock.FileLock(folder / "run.lock"), pytest.raises(RuntimeError, match="another process trains tiny"):
+    with filelock.FileLock(folder / ".run.lock"), pytest.raises(RuntimeError, match="another process trains tiny"):
         train(tiny)
     train(tiny, evaluate_on=())
 
