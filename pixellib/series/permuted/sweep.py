@@ -1,18 +1,16 @@
-"""The sweep of notebook 10: its trainings, the one long table of all of them, and differences between them."""
+"""The sweep of notebook 10: its trainings, the one long table of their records, and differences between them."""
 
-import csv
-import io
-import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixellib.series import paths, runs
+from pixellib.series import runs
 
 if TYPE_CHECKING:
     import pandas
 
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantiles of Student's t, by the number of seeds
 MARGIN = 0.05  # bits per dimension that a mixture may need more than a softmax and still pass, set beforehand
+_KINDS = ("black", "between", "white")  # of pixels, by their level before any permutation
+
+# pandas and scipy take half a second to import, and only notebooks and `make publish` need them.
 
 
 def trainings() -> list[tuple[str, int]]:
@@ -20,20 +18,30 @@ def trainings() -> list[tuple[str, int]]:
     return [(name, seed) for name in runs.names() if (run := runs.get(name)).symbols for seed in range(run.seeds)]
 
 
-def path() -> Path:
-    """Where the table is shipped."""
-    return paths.RESULTS / "permuted.csv"
-
-
 def table() -> "pandas.DataFrame":
-    """The shipped table: for each training a row for each of its validations, then one for each result.
+    """The shipped records as one long table: for each training a row for each of its validations, then one for each
+    result.
 
-    bits: per dimension, of images; per code, of the pictures of codes. black, between, white: the same for pixels of
-    which that was the level, before any permutation.
+    bits: per dimension, of images; per code, of the pictures of codes; standard_error: of bits. black, between, white:
+    the same for pixels of which that was the level, before any permutation. ValueError if a training is there twice.
     """
-    import pandas as pd  # half a second, and only notebooks need it
+    shipped = [training for training in trainings() if runs.record_path(*training).exists()]
+    return table_of([runs.record(*training) for training in shipped])
 
-    return pd.read_csv(path())
+
+def table_of(records: list[dict]) -> "pandas.DataFrame":
+    """Records of trainings as that table. ValueError if two are of the same training."""
+    import pandas as pd
+
+    about = pd.DataFrame([{"run": record["name"], "seed": record["seed"]} for record in records], dtype=object)
+    if about.duplicated().any():
+        twice = [f"{name}, seed {seed}" for name, seed in about[about.duplicated()].to_numpy()]
+        raise ValueError(f"there are two records of {'; '.join(twice)}")
+    weights = pd.Series([record.get("weights_sha256") for record in records], dtype=object).dropna()
+    if weights.duplicated().any():
+        copies = about.loc[weights[weights.duplicated(keep=False)].index].to_numpy()
+        raise ValueError(f"these records are of the same weights: {'; '.join(f'{n}, seed {s}' for n, s in copies)}")
+    return pd.DataFrame([row for record in records for row in _rows(record)])
 
 
 def bits(images: str, head: str, arm: str) -> "pandas.Series":
@@ -48,17 +56,27 @@ def bits(images: str, head: str, arm: str) -> "pandas.Series":
 
 
 def interval(differences: "pandas.Series") -> tuple[float, float]:
-    """Mean of differences, one for each seed, and half the width of its 95 % interval, after Student.
+    """Mean of differences, one for each seed, and half the width of its 95 % confidence interval after Student.
 
-    ValueError if one is missing, or for another number of seeds than 2 to 5.
+    ValueError if one is missing, or if there is only one.
+
+    >>> import pandas
+    >>> mean, half = interval(pandas.Series([1.0, 2.0, 3.0]))
+    >>> f"{mean:.2f} ± {half:.2f}"
+    '2.00 ± 2.48'
     """
-    if differences.isna().any() or len(differences) not in STUDENT:
-        raise ValueError(f"expected differences of 2 to 5 seeds, all of them, got {differences.tolist()}")
-    return differences.mean(), STUDENT[len(differences)] * differences.std() / math.sqrt(len(differences))
+    import scipy.stats
+
+    if differences.isna().any() or len(differences) < 2:
+        raise ValueError(f"expected differences of 2 seeds or more, all of them, got {differences.tolist()}")
+    quantile = scipy.stats.t.ppf(0.975, df=len(differences) - 1)
+    return float(differences.mean()), float(quantile * differences.sem())
 
 
 def verdict() -> str:
-    """What notebook 10 found, in a sentence of Markdown: how truncate compares with softmax on grey CIFAR-10."""
+    """What notebook 10 found, in a sentence of Markdown: how the truncated mixture compares with softmax on grey
+    CIFAR-10.
+    """
     behind = {arm: bits("grey", "truncated", arm) - bits("grey", "softmax", arm) for arm in ("both", "identity")}
     (more, half), (ordered, half_ordered) = (interval(differences) for differences in behind.values())
     answer = "It is not decided"
@@ -74,27 +92,16 @@ def verdict() -> str:
     )
 
 
-def as_csv(records: list[dict], shipped: str = "") -> str:
-    """Records of trainings as the table. shipped: one of before, whose other trainings are kept."""
-    known: dict[tuple[str, int], list[dict]] = {}
-    for row in csv.DictReader(io.StringIO(shipped)):
-        known.setdefault((row["run"], int(row["seed"])), []).append(row)
-    known |= {(record["name"], record["seed"]): _rows(record) for record in records}
-    rows = [row for training in trainings() for row in known.get(training, [])]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def _rows(record: dict) -> list[dict]:
-    options, symbols = record["options"], record["symbols"]
-    about = {"run": record["name"], **_parts(record["name"]), "dataset": record["dataset"], **symbols}
-    about |= {"likelihood": options["likelihood"], "spread": options["spread"], "embedding": options["embedding"]}
-    about |= {"seed": record["seed"], "steps": record["steps"], "learning_rate": record["settings"]["learning_rate"]}
+    identity = record["identity"]
+    options, codes = identity["options"], identity["upstream"].get("codes")
+    about = {"run": record["name"], **record["factors"], "dataset": identity["dataset"], **identity["symbols"]}
+    about |= {"codes": codes and codes["run"], "likelihood": options["likelihood"]}
+    about |= {"init_output": options["init_output"], "embedding": options["embedding"], "seed": record["seed"]}
+    about |= {"steps": record["steps"], "learning_rate": identity["settings"]["learning_rate"]}
     about |= {"num_parameters": record["num_parameters"], "hardware": record["hardware"]}
     about |= {"sampling_seconds": record["sampling_seconds_per_image"]}
+    about |= dict.fromkeys(["standard_error", "num_images", *_KINDS])
     rows = [
         {"split": "validation", "step": row["step"], "seconds": row["seconds"], "bits": row["validation_bits"]}
         for row in record["history"]
@@ -104,11 +111,4 @@ def _rows(record: dict) -> list[dict]:
         error = row["standard_error"] * row["bits_per_dim"] / -row["log_likelihood"]
         result = {"bits": row["bits_per_dim"], "standard_error": round(error, 5), "num_images": row["num_images"]}
         rows.append({"split": f"final {row['split']}", **last, **result, **row.get("bits_of", {})})
-    empty = dict.fromkeys(["standard_error", "num_images", "black", "between", "white"])
-    return [about | empty | row for row in rows]
-
-
-def _parts(name: str) -> dict[str, str]:
-    """Of permuted-codes-mnist-truncate-raw: the images codes-mnist, the head truncate, the arm raw."""
-    images, head, arm = name.removeprefix("permuted-").replace("codes-", "codes ").split("-", 2)
-    return {"images": images.replace(" ", "-"), "head": head, "arm": arm}
+    return [about | row for row in rows]

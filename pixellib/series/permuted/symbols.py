@@ -1,51 +1,83 @@
 """Symbols whose neighbours may mean anything, in place of levels: what notebook 10 makes of images."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
 from pixellib.data.transforms import IntensityPermutation, grey
 from pixellib.likelihoods import Likelihood, Permuted
+from pixellib.models import ImageModel
 from pixellib.series.permuted.order import order_by_neighbours, used_first
+
+if TYPE_CHECKING:
+    from pixellib.series.run import Run
 
 
 @dataclass(frozen=True)
 class Symbols:
     """What becomes of levels, or of codes; photographs are made grey.
 
-    permuted: what a permutation, drawn from a run's seed, is applied to, the targets alone or the inputs as well;
+    permuted: what a permutation, drawn from a training's seed, is applied to, the targets alone or the inputs as well;
     window: see IntensityPermutation. order: what is then done to the symbols, as training images suggest it: those that
-    occur come first (`used_first`), or all are put in order (`order_by_neighbours`).
+    occur come first (`used_first`), or all are put in order (`order_by_neighbours`). codes: the run of a VQ-VAE,
+    trained with seed 0, whose codes take the place of levels.
+
+    >>> from pixellib.likelihoods import LogisticMixture
+    >>> Symbols(permuted="targets").likelihood(LogisticMixture(3), seed=1).permutation
+    IntensityPermutation(256, 1, 256)
     """
 
     permuted: Literal["targets", "inputs and targets"] | None = None
     window: int | None = None
     order: Literal["used first", "neighbours"] | None = None
+    codes: "Run | None" = None
 
     def permutation(self, seed: int) -> IntensityPermutation:
         return IntensityPermutation(256, seed, self.window)
 
-    def of(self, x: Tensor, seed: int, training_images: Callable[[], Tensor]) -> Tensor:
-        """The symbols that a run with that seed sees, uint8 (N, 1, H, W), for levels or codes of the same shape, or
-        colours (N, 3, H, W). training_images: gives those of the training split, for an order to be found in.
+    def of(self, x: Tensor, seed: int, order: IntensityPermutation | None = None) -> Tensor:
+        """The symbols that a training with that seed sees, uint8 (N, 1, H, W), for levels or codes of the same shape,
+        or colours (N, 3, H, W). order: as found by `find_order`.
         """
-        symbols = self._unordered(x, seed)
-        if self.order is None:
-            return symbols
+        symbols = self.levels(x)
+        if self.permuted == "inputs and targets":
+            symbols = self.permutation(seed)(symbols)
+        return order(symbols) if order else symbols
+
+    def find_order(self, training_images: Tensor, seed: int) -> IntensityPermutation:
+        """The order of symbols that training images, levels or codes (N, C, H, W), suggest. KeyError if `order` is
+        None.
+        """
         find = {"used first": used_first, "neighbours": order_by_neighbours}[self.order]
-        return find(self._unordered(training_images(), seed))(symbols)
+        return find(self.of(training_images, seed))
 
     def likelihood(self, base: Likelihood, seed: int) -> Likelihood:
         """The base, of permuted targets where the inputs are not permuted."""
         return Permuted(base, self.permutation(seed)) if self.permuted == "targets" else base
 
+    def identity(self) -> dict:
+        """What distinguishes these symbols, for the identity of a training; which codes they are is said there."""
+        return {"permuted": self.permuted, "window": self.window, "order": self.order}
+
+    @torch.inference_mode()
+    def bits_by_level(self, model: ImageModel, images: Tensor, levels: Tensor) -> dict[str, float]:
+        """Mean bits of the pixels whose level, before it became a symbol, is 0 ("black"), 255 ("white"), or between.
+
+        images: as the model sees them, uint8 (N, 1, H, W). levels: the same ones as stored, uint8 (N, C, H, W). A kind
+        of pixel that does not occur is left out.
+        """
+        device = next(model.parameters()).device
+        parts = images.to(device).split(50)
+        nats = [-model.likelihood(model.params(x)).log_prob_per_pixel(x) for x in parts]
+        bits = torch.cat(nats).cpu() / math.log(2)
+        level = self.levels(levels)[:, 0]
+        kinds = {"black": level == 0, "between": (level > 0) & (level < 255), "white": level == 255}
+        return {name: round(bits[pixels].mean().item(), 5) for name, pixels in kinds.items() if pixels.any()}
+
     @staticmethod
     def levels(x: Tensor) -> Tensor:
         """Levels of one channel, uint8 (N, 1, H, W), for those of one, or for colours (N, 3, H, W)."""
         return grey(x) if x.shape[1] == 3 else x
-
-    def _unordered(self, x: Tensor, seed: int) -> Tensor:
-        x = self.levels(x)
-        return self.permutation(seed)(x) if self.permuted == "inputs and targets" else x

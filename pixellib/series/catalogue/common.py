@@ -1,0 +1,21 @@
+"""What the families share: data sets and their shapes, and how a training is made short or long."""
+
+from dataclasses import replace
+
+from pixellib.training import Settings
+
+SHAPES = {"mnist": {"channels": 1, "size": [28, 28]}, "cifar10": {"channels": 3, "size": [32, 32]}}
+EMBEDDED = {"mnist": "mnist", "cifar10": "offline_crops"}  # what the quick profile trains on: images of the same size
+FAST = {"learning_rate": 8e-3, "muon_lr": 0.02}  # kernels moved by Muon
+COMPARED = {"num_validation": 500, "num_test": 2000}  # many trainings, compared on the same images
+
+
+def quick(settings: Settings, **changes) -> Settings:
+    """For the quick profile: less than a minute on two cores."""
+    short = {"steps": 60, "batch_size": 16, "warmup_steps": 5, "ema_decay": 0.9, "validate_every": 15}
+    return replace(settings, **short | changes)
+
+
+def paper(settings: Settings, steps: int = 200_000) -> Settings:
+    """For the paper profile: as long as on a GPU."""
+    return replace(settings, steps=steps, batch_size=128, ema_decay=0.9999, validate_every=steps // 40)

@@ -1,0 +1,72 @@
+"""Notebook 09: PixelCNN++, small enough for two cores, and without one of its parts after another."""
+
+from dataclasses import replace
+
+from pixellib.likelihoods import Categorical
+from pixellib.models import PixelCNNpp
+from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, SHAPES, quick
+from pixellib.series.run import Plan, Run
+from pixellib.training import Settings
+
+# the published network, trained as published
+_PAPER = Plan(
+    Settings(
+        steps=400_000, batch_size=128, learning_rate=1e-3, schedule="exponential", decay=0.999995, betas=(0.95, 0.9995),
+        ema_decay=0.9995, validate_every=2_000,
+    ),
+    options={"num_filters": 160, "num_resnets": 5, "embedding": None, "dropout": 0.5, "init_output": False},
+)  # fmt: skip
+
+
+def _run(name: str, title: str, settings: Settings, dataset: str = "mnist", **options) -> Run:
+    """Options: of the model. The components of its mixture begin side by side, unless init_output is False."""
+    usual = {"num_filters": 32, "num_resnets": 1, "embedding": 16, "dropout": 0.0, "init_output": True}
+    return Run(
+        name=name,
+        title=title,
+        dataset=dataset,
+        family=PixelCNNpp,
+        options={**SHAPES[dataset], **usual, **options},
+        plans={
+            "quick": Plan(
+                quick(settings), options={"num_filters": 18, "num_resnets": 1}, dataset=EMBEDDED[dataset], num_test=100,
+                num_validation=100,
+            ),
+            "reference": Plan(settings, num_validation=1000),
+            "paper": _PAPER,
+        },
+    )  # fmt: skip
+
+
+def _settings(steps: int, **changes) -> Settings:
+    usual = {"batch_size": 16, **FAST, "warmup_steps": 200, "schedule": "cosine", "max_grad_norm": 1.0}
+    return Settings(**{"steps": steps, **usual, "validate_every": steps // 10, **changes})
+
+
+def _ablation(name: str, title: str, ema_decay: float | None = 0.998, initialise: bool = True, **options) -> Run:
+    """A short training of a smaller network, the trunk of notebook 10, with one of its parts taken away; to be compared
+    with others, so with three seeds.
+    """
+    settings = _settings(1_000, warmup_steps=50, ema_decay=ema_decay, precision="fp32")
+    title = f"PixelCNN++, 16 filters: {title}"
+    run = _run(f"pixelcnnpp-without-{name}", title, settings, **{"num_filters": 16, **options})
+    plans = {**run.plans, "reference": Plan(settings, **COMPARED)}
+    return replace(run, plans=plans, initialise=initialise, seeds=3, ships=False)
+
+
+_SOFTMAX = {"likelihood": Categorical(), "init_output": False}  # a softmax has nothing to lay side by side
+
+RUNS = [
+    _run("pixelcnnpp-mnist", "PixelCNN++, mixture of logistics", _settings(4_000)),
+    _run("pixelcnnpp-mnist-softmax", "PixelCNN++, softmax", _settings(4_000), **_SOFTMAX),
+    _ablation("nothing", "whole"),
+    _ablation("mixture", "softmax", **_SOFTMAX),
+    _ablation("shortcuts", "no shortcuts", shortcuts=False),
+    _ablation("average", "weights not averaged", ema_decay=None),
+    _ablation("initialisation", "not initialised", initialise=False, init_output=False),
+    _ablation("spread", "components begin together", init_output=False),
+    replace(
+        _run("pixelcnnpp-cifar10", "PixelCNN++, mixture of logistics", _settings(5_000), dataset="cifar10"),
+        anchor=(2.92, "Salimans et al. 2017"),
+    ),
+]

@@ -1,0 +1,49 @@
+"""Notebooks 02, 03 and 04: one convolutional VAE on colours, with one likelihood after another."""
+
+from pixellib.likelihoods import DiscretizedLogistic, Gaussian, GreyBernoulli, Likelihood, LogisticMixture
+from pixellib.models import VAE
+from pixellib.series.catalogue.common import EMBEDDED, SHAPES, paper, quick
+from pixellib.series.run import Plan, Run
+from pixellib.training import Settings
+
+_SETTINGS = Settings(
+    steps=3_000, batch_size=64, learning_rate=1e-3, warmup_steps=200, schedule="cosine", max_grad_norm=100.0,
+    ema_decay=0.998, validate_every=150,
+)  # fmt: skip
+
+
+def _vae(name: str, title: str, likelihood: Likelihood, dataset: str = "cifar10", **options) -> Run:
+    """Options: of the model. A VAE whose beta is not 1 optimises no bound, so that no tighter one is computed."""
+    return Run(
+        name=name,
+        title=title,
+        dataset=dataset,
+        family=VAE,
+        options={**SHAPES[dataset], "num_latents": [20], "likelihood": likelihood, **options},
+        plans={
+            "quick": Plan(
+                quick(_SETTINGS, learning_rate=3e-3), options={"num_filters": 16}, dataset=EMBEDDED[dataset],
+                num_test=40, num_validation=40, num_samples=10,
+            ),
+            "reference": Plan(_SETTINGS, num_samples=16 if options.get("beta", 1.0) == 1.0 else None),
+            "paper": Plan(paper(_SETTINGS, steps=400_000), num_samples=1000),
+        },
+    )  # fmt: skip
+
+
+RUNS = [
+    _vae("vae-bernoulli-grey", "VAE, cross-entropy on grey values", GreyBernoulli()),
+    _vae("vae-gaussian-unit", "VAE, Gaussian of unit variance", Gaussian("unit")),
+    _vae("vae-gaussian-bounded", "VAE, Gaussian, bounded variance", Gaussian("bounded")),
+    _vae("vae-gaussian-free", "VAE, Gaussian, free variance", Gaussian("free")),
+    _vae("vae-logistic-bounded", "VAE, discretised logistic, bounded scale", DiscretizedLogistic("bounded")),
+    _vae("vae-logistic-free", "VAE, discretised logistic, free scale", DiscretizedLogistic("free")),
+    _vae("vae-dmol-uncoupled", "VAE, mixture, channels not coupled", LogisticMixture(coupled=False)),
+    _vae("vae-dmol", "VAE, mixture of logistics", LogisticMixture()),
+    _vae("vae-dmol-large", "VAE, mixture, larger network", LogisticMixture(), num_filters=48, depth=1),
+    _vae("vae-dmol-2layer", "VAE, mixture, two stochastic layers", LogisticMixture(), num_latents=[20, 20]),
+    _vae("vae-dmol-128", "VAE, mixture, 128 latents", LogisticMixture(), num_latents=[128]),
+    _vae("vae-dmol-beta-0.1", "VAE, mixture, beta = 0.1", LogisticMixture(), beta=0.1),
+    _vae("vae-dmol-beta-3", "VAE, mixture, beta = 3", LogisticMixture(), beta=3.0),
+    _vae("vae-dmol-mnist", "VAE, mixture of logistics", LogisticMixture(), dataset="mnist"),
+]

@@ -1,0 +1,406 @@
+"""Trainings of a run: what they leave, what goes on and what begins anew, and which checkpoints are refused."""
+
+import dataclasses
+import json
+from collections import Counter
+
+import filelock
+import pytest
+import torch
+
+from pixellib import checkpoints, data
+from pixellib.data.transforms import binarise
+from pixellib.evaluation import evaluate
+from pixellib.likelihoods import LogisticMixture
+from pixellib.models import IWAE, VAE
+from pixellib.series import paths, runs
+from pixellib.series import train as trainer
+from pixellib.series.identity import WEIGHTS, code_version, differences
+from pixellib.series.run import Plan, Run
+from pixellib.training import Settings
+
+QUICK = Settings(steps=6, batch_size=20, ema_decay=0.5, validate_every=3)
+FILES = {"tiny.safetensors", "tiny.json"}
+
+
+@pytest.fixture(scope="module")
+def few():
+    """160 real images of each split."""
+    return {split: tuple(part[:160] for part in data.load("mnist", split)) for split in data.SPLITS}
+
+
+@pytest.fixture
+def tiny(few, tmp_path, monkeypatch):
+    """A run of a second or less, registered and working in a folder of its own."""
+    run = Run(
+        name="tiny",
+        title="a run of six steps",
+        dataset="mnist",
+        family=IWAE,
+        options={"num_latents": (3,), "num_hidden": (8,), "num_samples": 2},
+        plans={
+            "quick": Plan(QUICK, num_test=50, num_validation=50, num_samples=10),
+            "reference": Plan(QUICK, options={"num_latents": (4,)}, num_samples=10),
+        },
+        unit="nats",
+        binarised=True,
+    )
+    for name in ("WORK", "CHECKPOINTS", "RESULTS"):
+        monkeypatch.setattr(paths, name, tmp_path / name.lower())
+    monkeypatch.setitem(runs.RUNS, "tiny", run)
+    monkeypatch.setattr(data, "load", lambda name, split: few[split])
+    return run
+
+
+def train(run, profile="quick", evaluate_on=("train", "validation", "test"), **kwargs):
+    return dataclasses.replace(run, evaluate_on=evaluate_on).train(profile, progress=False, device="cpu", **kwargs)
+
+
+def changed(run, profile="quick", **changes):
+    """The run with another plan for a profile."""
+    return dataclasses.replace(run, plans={**run.plans, profile: dataclasses.replace(run.plan(profile), **changes)})
+
+
+def weights(model):
+    return torch.cat([t.flatten() for t in model.state_dict().values()])
+
+
+def test_held_out_images_are_binarised_once_and_training_images_are_left_grey(tiny, few):
+    for split in ("validation", "test"):
+        images = tiny.images(split)
+        assert torch.equal(images, tiny.images(split)) and set(images.unique().tolist()) == {0, 255}
+        grey = few[split][0]
+        assert torch.equal(images[(grey == 0) | (grey == 255)], grey[(grey == 0) | (grey == 255)])
+        assert abs(images.double().mean() - grey.double().mean()) < 1
+    assert torch.equal(tiny.images("train"), few["train"][0])
+
+
+def test_a_profile_that_a_run_lacks_is_refused_with_those_it_has(tiny):
+    with pytest.raises(ValueError, match="run tiny has no profile 'paper'; it has quick, reference"):
+        tiny.plan("paper")
+
+
+def test_a_training_leaves_checkpoint_and_record_that_agree(tiny):
+    record = train(tiny)
+    folder = tiny.folder("quick")
+    assert json.loads((folder / "tiny.json").read_text()) == record
+    tensors, header = checkpoints.load(folder / "tiny.safetensors")
+    assert header == record
+    assert {t.dtype for t in tensors.values()} == {torch.float16}
+    expected = {
+        "name": "tiny",
+        "title": "a run of six steps",
+        "dataset": "mnist, binarised",
+        "profile": "quick",
+        "seed": 0,
+        "steps": 6,
+        "images_seen": 120,
+        "num_parameters": sum(p.numel() for p in tiny.build("quick").parameters()),
+        "code_version": code_version(),
+        "identity": tiny.identity("quick"),
+        "identity_hash": checkpoints.identity_hash(tiny.identity("quick")),
+    }
+    assert record.items() >= expected.items()
+    assert record["identity"]["options"] == {"num_latents": [3], "num_hidden": [8], "num_samples": 2}
+    assert record.keys() >= {"training_minutes", "hardware", "torch", "sampling_seconds_per_image"}
+    assert [row["step"] for row in record["history"]] == [3, 6]
+    measured = [(row["split"], row["kind"], row["num_samples"], row["num_images"]) for row in record["results"]]
+    assert measured == [(split, "lower bound", 2, 50) for split in data.SPLITS] + [("test", "lower bound", 10, 50)]
+    assert record["results"][3]["log_likelihood"] > record["results"][2]["log_likelihood"], "10 samples against 2"
+
+
+def test_the_record_is_of_the_weights_as_stored_not_as_trained(tiny, few):
+    record = train(tiny)
+    stored = tiny.load(tiny.folder("quick") / "tiny.safetensors", "quick")
+    grey = few["train"][0][:50]
+    images = {
+        "train": binarise(grey, torch.Generator().manual_seed(0)),
+        "validation": tiny.images("validation")[:50],
+        "test": tiny.images("test")[:50],
+    }
+    for row in record["results"]:
+        samples = row["num_samples"] if row["num_samples"] != 2 else None
+        again = evaluate(stored, images[row["split"]], num_samples=samples, device="cpu").as_record(row["split"])
+        assert row.items() >= again.items()
+
+
+def test_a_training_reads_each_split_once(tiny, few, monkeypatch):
+    read = Counter()
+
+    def load(name, split):
+        read[split] += 1
+        return few[split]
+
+    monkeypatch.setattr(data, "load", load)
+    train(tiny)
+    assert read == {"train": 1, "validation": 1, "test": 1}
+
+
+def test_weights_of_a_training_are_those_of_before_runs_seeded_themselves(tiny, few, monkeypatch):
+    """The same seed must give the same training: build draws as `train` always did."""
+    begun, fit = [], trainer.fit
+
+    def watched(model, *args, **kwargs):
+        begun.append(weights(model).clone())
+        return fit(model, *args, **kwargs)
+
+    monkeypatch.setattr(trainer, "fit", watched)
+    train(tiny, seed=3, evaluate_on=())
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        expected = IWAE(**tiny.options_of("quick"))
+    assert torch.equal(begun[0], weights(expected))
+
+
+def test_every_seed_is_a_training_of_its_own(tiny):
+    for seed in (0, 1):
+        train(tiny, seed=seed, evaluate_on=())
+    zero, one = (tiny.load(tiny.folder("quick", seed) / "tiny.safetensors", "quick", seed) for seed in (0, 1))
+    assert not torch.equal(weights(zero), weights(one))
+
+
+def test_quick_always_trains_and_reference_only_where_there_is_nothing_to_load(tiny, capsys):
+    """Which of the two it did is printed; either way the model is the trained one, ready to be used."""
+
+    def had(profile, **kwargs):
+        torch.manual_seed(99)
+        model = tiny.load_or_train(profile, device="cpu", **kwargs)
+        assert not model.training and model.record["results"]
+        return model, capsys.readouterr().out.strip()
+
+    first, said = had("quick")
+    assert said == "tiny: training 6 steps (quick profile)"
+    second, said = had("quick")
+    assert said == "tiny: training 6 steps (quick profile)"
+    assert torch.equal(weights(first), weights(second))
+
+    trained, said = had("reference")
+    assert said == "tiny: training 6 steps (reference profile)"
+    here = tiny.folder("reference") / "tiny.safetensors"
+    loaded, said = had("reference")
+    assert said == f"tiny: loaded {here}"
+    assert torch.equal(weights(trained), weights(loaded)) and loaded.num_latents == (4,)
+
+    paths.CHECKPOINTS.mkdir()
+    shipped = paths.CHECKPOINTS / "tiny.safetensors"
+    here.rename(shipped)
+    assert had("reference")[1] == f"tiny: loaded {shipped}"
+    _, said = had("reference", seed=1)
+    assert said == "tiny: training 6 steps (reference profile)", "what was shipped is of seed 0"
+
+
+def test_retrain_discards_a_finished_training_and_trains_anew(tiny, capsys):
+    """It said "training" and computed nothing: the finished state was resumed."""
+    first = tiny.load_or_train("reference", device="cpu")
+    state = tiny.folder("reference") / "resume.pt"
+    before = state.stat().st_mtime_ns
+    again = tiny.load_or_train("reference", device="cpu", retrain=True)
+    assert state.stat().st_mtime_ns > before and capsys.readouterr().out.count("training 6 steps") == 2
+    assert torch.equal(weights(first), weights(again))
+
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_evaluation_leaves_nothing_that_passes_for_finished(tiny, monkeypatch):
+    """Once a checkpoint without results lay there, and was loaded. The training itself is kept, and goes on."""
+    folder = tiny.folder("reference")
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "evaluate_split", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, "reference")
+    assert not FILES & {path.name for path in folder.iterdir()}
+    state = (folder / "resume.pt").stat().st_mtime_ns
+    for retrain in (False, True):  # there is no finished training that retrain could discard
+        model = tiny.load_or_train("reference", device="cpu", retrain=retrain)
+        assert model.record["results"]
+        if not retrain:
+            assert (folder / "resume.pt").stat().st_mtime_ns == state
+            for name in FILES:
+                (folder / name).unlink()
+    assert (folder / "resume.pt").stat().st_mtime_ns == state
+
+
+def test_a_training_that_begins_leaves_no_older_result_beside_it(tiny, monkeypatch):
+    """Its resume state was deleted, as an error advised, and its evaluation was interrupted: what an older training
+    left there must not pass for its result.
+    """
+    train(tiny, evaluate_on=())
+    folder = tiny.folder("quick")
+    (folder / "resume.pt").unlink()
+    monkeypatch.setattr(trainer, "evaluate_split", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(changed(tiny, settings=dataclasses.replace(QUICK, steps=7)))
+    assert not FILES & {path.name for path in folder.iterdir()}
+
+
+def test_training_again_goes_on_or_begins_anew_as_asked(tiny):
+    """A finished training is not repeated; resume=False forgets it. With other settings neither is done unasked."""
+    train(tiny, evaluate_on=())
+    state = tiny.folder("quick") / "resume.pt"
+    finished = state.stat().st_mtime_ns
+    train(tiny, evaluate_on=())
+    assert state.stat().st_mtime_ns == finished
+    longer = changed(tiny, settings=dataclasses.replace(QUICK, steps=7))
+    with pytest.raises(checkpoints.CheckpointError, match=r"steps.* 6, not 7"):
+        train(longer, evaluate_on=())
+    assert train(longer, evaluate_on=(), resume=False)["steps"] == 7
+
+
+OTHERS = {
+    "options": ({"options": {"num_latents": (3,), "num_hidden": (8,), "num_samples": 3}}, r"num_samples"),
+    "binarisation": ({"binarised": False}, "binarised"),
+    "data set": ({"dataset": "offline_crops"}, "dataset"),
+    "initialisation": ({"initialise": False}, "initialise"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_another_training_left_is_refused_and_what_differs_is_named(other, tiny):
+    """Of weights of the same shapes: old ones were returned under the new name."""
+    changes, named = OTHERS[other]
+    train(tiny, evaluate_on=())
+    folder = tiny.folder("quick")
+    second = dataclasses.replace(tiny, **changes)
+    with pytest.raises(checkpoints.CheckpointError, match=rf"tiny\.safetensors does not fit run tiny .*{named}"):
+        second.load(folder / "tiny.safetensors", "quick")
+    with pytest.raises(checkpoints.CheckpointError, match=rf"resume\.pt .*{named}"):
+        train(second, evaluate_on=())
+
+
+def test_a_changed_beta_or_likelihood_is_another_training(tiny):
+    """None changes the shape of a weight."""
+    options = {"channels": 1, "size": (28, 28), "num_latents": (2,), "num_filters": 4, "likelihood": LogisticMixture(1)}
+    run = dataclasses.replace(tiny, family=VAE, options=options, binarised=False, unit="bits")
+    train(run, evaluate_on=())
+    path = run.folder("quick") / "tiny.safetensors"
+    for change, named in (
+        ({"beta": 7.0}, "beta"),
+        ({"likelihood": LogisticMixture(1, tails="truncated")}, "likelihood.*censored.*truncated"),
+        ({"likelihood": LogisticMixture(1, min_log_scale=-9.0)}, "likelihood"),
+    ):
+        other = dataclasses.replace(run, options=options | change)
+        with pytest.raises(checkpoints.CheckpointError, match=named):
+            other.load(path, "quick")
+        with pytest.raises(checkpoints.CheckpointError, match=named):
+            train(other, evaluate_on=())
+
+
+def test_a_checkpoint_of_another_run_profile_or_seed_is_refused(tiny):
+    train(tiny, evaluate_on=())
+    path = tiny.folder("quick") / "tiny.safetensors"
+    same = dataclasses.replace(tiny, plans={name: tiny.plan("quick") for name in ("quick", "reference")})
+    with pytest.raises(
+        checkpoints.CheckpointError, match=r"fit run tiny \(reference, .*profile is quick, not reference"
+    ):
+        same.load(path, "reference")
+    with pytest.raises(checkpoints.CheckpointError, match="its seed is 0, not 1"):
+        tiny.load(path, "quick", seed=1)
+    with pytest.raises(checkpoints.CheckpointError, match="its name is tiny, not iwae-k1"):
+        runs.get("iwae-k1").load(path)
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+        tiny.load(path.with_name("none"))
+
+
+def test_a_checkpoint_that_does_not_say_what_it_is_of_is_refused_and_not_called_loaded(tiny, capsys):
+    paths.CHECKPOINTS.mkdir()
+    checkpoints.save(paths.CHECKPOINTS / "tiny.safetensors", tiny.build("reference").state_dict(), {"name": "tiny"})
+    with pytest.raises(checkpoints.CheckpointError, match="does not say which training it is of"):
+        tiny.load_or_train("reference", device="cpu")
+    assert "loaded" not in capsys.readouterr().out
+
+
+def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny):
+    """With a learning rate of nearly nothing it ends where the other did: nothing was initialised anew."""
+    still = dataclasses.replace(QUICK, steps=2, learning_rate=1e-12, ema_decay=None, validate_every=1)
+    second = changed(
+        dataclasses.replace(tiny, name="second", options={**tiny.options, "num_samples": 4}),
+        "reference", settings=still, start=tiny,
+    )  # fmt: skip
+    first = tiny.load_or_train("reference", device="cpu")
+    model = second.load_or_train("reference", device="cpu")
+    torch.testing.assert_close(weights(model), weights(first), atol=1e-6, rtol=0)
+    assert model.num_samples == 4 and model.record["start"] == "tiny"
+    assert model.record["images_seen"] == first.record["images_seen"] + 2 * QUICK.batch_size
+    assert model.record["start_images_seen"] == first.record["images_seen"]
+    assert model.record["training_minutes"] >= first.record["training_minutes"]
+    assert model.record["identity"]["upstream"]["start"] == {"run": "tiny", WEIGHTS: first.record[WEIGHTS]}
+
+
+def test_a_checkpoint_of_another_upstream_is_refused_but_a_missing_one_says_nothing(tiny):
+    second = changed(dataclasses.replace(tiny, name="second"), "reference", start=tiny)
+    path = second.folder("reference") / "second.safetensors"
+    train(second, "reference", evaluate_on=())
+    upstream = tiny.folder("reference") / "tiny.safetensors"
+    tensors, header = checkpoints.load(upstream)
+    checkpoints.save(upstream, {name: t + 1 for name, t in tensors.items()}, header)
+    with pytest.raises(checkpoints.CheckpointError, match=f"upstream.start.{WEIGHTS}"):
+        second.load(path, "reference")
+    upstream.unlink()
+    second.load(path, "reference")
+
+
+def test_a_run_cannot_begin_with_another_network(tiny):
+    second = changed(dataclasses.replace(tiny, name="second"), "reference", start=tiny, options={"num_latents": (5,)})
+    with pytest.raises(checkpoints.CheckpointError, match="checkpoint of tiny does not fit the model"):
+        train(second, "reference")
+
+
+def test_only_what_decides_the_weights_is_part_of_the_identity(tiny):
+    """Titles, what is evaluated and published values are not; every other field is."""
+    same = dataclasses.replace(tiny, title="new", ships=False, anchor=(1.0, "a paper"), seeds=3, evaluate_on=())
+    assert not differences(same.identity("quick"), tiny.identity("quick"))
+    assert not differences(changed(tiny, num_test=9).identity("quick"), tiny.identity("quick"))
+    for change in OTHERS.values():
+        assert differences(dataclasses.replace(tiny, **change[0]).identity("quick"), tiny.identity("quick"))
+
+
+def test_the_code_version_of_a_record_is_that_of_the_start_of_its_training(tiny, monkeypatch):
+    """A training that was interrupted, went on under newer code and ended there did not begin with that code."""
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "code_version", lambda: "0.1.0+old")
+        patch.setattr(trainer, "evaluate_split", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny)
+    assert train(tiny)["code_version"] == "0.1.0+old"
+    assert train(tiny, resume=False)["code_version"] == code_version()
+
+
+def test_the_code_version_changes_with_the_library_and_not_with_the_machinery(monkeypatch):
+    version = code_version()
+    assert version == code_version() and version.startswith("0.")
+    original = type(paths.CHECKPOINTS).read_bytes
+
+    def edited(part):
+        code_version.cache_clear()
+        monkeypatch.setattr(
+            type(paths.CHECKPOINTS), "read_bytes",
+            lambda path: original(path) + (b"#" if path.as_posix().endswith(part) else b""),
+        )  # fmt: skip
+        return code_version()
+
+    assert edited("pixellib/training.py") != version
+    assert edited("pixellib/series/publish.py") == version
+    code_version.cache_clear()
+
+
+def test_two_processes_do_not_train_the_same_run(tiny):
+    folder = tiny.folder("quick")
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".run.lock"), pytest.raises(RuntimeError, match="another process trains tiny"):
+        train(tiny)
+    train(tiny, evaluate_on=())
+
+
+def test_loading_leaves_the_global_generator_alone(tiny):
+    train(tiny, evaluate_on=())
+    before = torch.get_rng_state()
+    tiny.load(tiny.folder("quick") / "tiny.safetensors", "quick")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_device_that_is_not_here_is_refused_before_anything_is_trained(tiny):
+    with pytest.raises(ValueError, match="device 'tpu' is not available here; choose one of auto, cpu"):
+        tiny.load_or_train("quick", device="tpu")
+    assert not paths.WORK.exists()
