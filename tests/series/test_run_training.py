@@ -1,4 +1,4 @@
-"""Trainings of a run: what they leave, what goes on and what begins anew, and which checkpoints are refused."""
+"""Trainings of a run: what they leave, what goes on and what begins anew."""
 
 import dataclasses
 import json
@@ -7,62 +7,15 @@ from collections import Counter
 import filelock
 import pytest
 import torch
+from tiny_run import FILES, QUICK, changed, interrupt, train, weights
 
 from pixellib import checkpoints, data
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
-from pixellib.likelihoods import LogisticMixture
-from pixellib.models import IWAE, VAE
-from pixellib.series import paths, runs
+from pixellib.models import IWAE
+from pixellib.series import paths
 from pixellib.series import train as trainer
-from pixellib.series.identity import WEIGHTS, code_version, differences
-from pixellib.series.run import Plan, Run
-from pixellib.training import Settings
-
-QUICK = Settings(steps=6, batch_size=20, ema_decay=0.5, validate_every=3)
-FILES = {"tiny.safetensors", "tiny.json"}
-
-
-@pytest.fixture(scope="module")
-def few():
-    """160 real images of each split."""
-    return {split: tuple(part[:160] for part in data.load("mnist", split)) for split in data.SPLITS}
-
-
-@pytest.fixture
-def tiny(few, tmp_path, monkeypatch):
-    """A run of a second or less, registered and working in a folder of its own."""
-    run = Run(
-        name="tiny",
-        title="a run of six steps",
-        dataset="mnist",
-        family=IWAE,
-        options={"num_latents": (3,), "num_hidden": (8,), "num_samples": 2},
-        plans={
-            "quick": Plan(QUICK, num_test=50, num_validation=50, num_samples=10),
-            "reference": Plan(QUICK, options={"num_latents": (4,)}, num_samples=10),
-        },
-        unit="nats",
-        binarised=True,
-    )
-    for name in ("WORK", "CHECKPOINTS", "RESULTS"):
-        monkeypatch.setattr(paths, name, tmp_path / name.lower())
-    monkeypatch.setitem(runs.RUNS, "tiny", run)
-    monkeypatch.setattr(data, "load", lambda name, split: few[split])
-    return run
-
-
-def train(run, profile="quick", evaluate_on=("train", "validation", "test"), **kwargs):
-    return dataclasses.replace(run, evaluate_on=evaluate_on).train(profile, progress=False, device="cpu", **kwargs)
-
-
-def changed(run, profile="quick", **changes):
-    """The run with another plan for a profile."""
-    return dataclasses.replace(run, plans={**run.plans, profile: dataclasses.replace(run.plan(profile), **changes)})
-
-
-def weights(model):
-    return torch.cat([t.flatten() for t in model.state_dict().values()])
+from pixellib.series.identity import WEIGHTS, code_version
 
 
 def test_held_out_images_are_binarised_once_and_training_images_are_left_grey(tiny, few):
@@ -199,10 +152,6 @@ def test_retrain_discards_a_finished_training_and_trains_anew(tiny, capsys):
     assert torch.equal(weights(first), weights(again))
 
 
-def interrupt(*args, **kwargs):
-    raise KeyboardInterrupt
-
-
 def test_an_interrupted_evaluation_leaves_nothing_that_passes_for_finished(tiny, monkeypatch):
     """Once a checkpoint without results lay there, and was loaded. The training itself is kept, and goes on."""
     folder = tiny.folder("reference")
@@ -248,69 +197,6 @@ def test_training_again_goes_on_or_begins_anew_as_asked(tiny):
     assert train(longer, evaluate_on=(), resume=False)["steps"] == 7
 
 
-OTHERS = {
-    "options": ({"options": {"num_latents": (3,), "num_hidden": (8,), "num_samples": 3}}, r"num_samples"),
-    "binarisation": ({"binarised": False}, "binarised"),
-    "data set": ({"dataset": "offline_crops"}, "dataset"),
-    "initialisation": ({"initialise": False}, "initialise"),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS)
-def test_what_another_training_left_is_refused_and_what_differs_is_named(other, tiny):
-    """Of weights of the same shapes: old ones were returned under the new name."""
-    changes, named = OTHERS[other]
-    train(tiny, evaluate_on=())
-    folder = tiny.folder("quick")
-    second = dataclasses.replace(tiny, **changes)
-    with pytest.raises(checkpoints.CheckpointError, match=rf"tiny\.safetensors does not fit run tiny .*{named}"):
-        second.load(folder / "tiny.safetensors", "quick")
-    with pytest.raises(checkpoints.CheckpointError, match=rf"resume\.pt .*{named}"):
-        train(second, evaluate_on=())
-
-
-def test_a_changed_beta_or_likelihood_is_another_training(tiny):
-    """None changes the shape of a weight."""
-    options = {"channels": 1, "size": (28, 28), "num_latents": (2,), "num_filters": 4, "likelihood": LogisticMixture(1)}
-    run = dataclasses.replace(tiny, family=VAE, options=options, binarised=False, unit="bits")
-    train(run, evaluate_on=())
-    path = run.folder("quick") / "tiny.safetensors"
-    for change, named in (
-        ({"beta": 7.0}, "beta"),
-        ({"likelihood": LogisticMixture(1, tails="truncated")}, "likelihood.*censored.*truncated"),
-        ({"likelihood": LogisticMixture(1, min_log_scale=-9.0)}, "likelihood"),
-    ):
-        other = dataclasses.replace(run, options=options | change)
-        with pytest.raises(checkpoints.CheckpointError, match=named):
-            other.load(path, "quick")
-        with pytest.raises(checkpoints.CheckpointError, match=named):
-            train(other, evaluate_on=())
-
-
-def test_a_checkpoint_of_another_run_profile_or_seed_is_refused(tiny):
-    train(tiny, evaluate_on=())
-    path = tiny.folder("quick") / "tiny.safetensors"
-    same = dataclasses.replace(tiny, plans={name: tiny.plan("quick") for name in ("quick", "reference")})
-    with pytest.raises(
-        checkpoints.CheckpointError, match=r"fit run tiny \(reference, .*profile is quick, not reference"
-    ):
-        same.load(path, "reference")
-    with pytest.raises(checkpoints.CheckpointError, match="its seed is 0, not 1"):
-        tiny.load(path, "quick", seed=1)
-    with pytest.raises(checkpoints.CheckpointError, match="its name is tiny, not iwae-k1"):
-        runs.get("iwae-k1").load(path)
-    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
-        tiny.load(path.with_name("none"))
-
-
-def test_a_checkpoint_that_does_not_say_what_it_is_of_is_refused_and_not_called_loaded(tiny, capsys):
-    paths.CHECKPOINTS.mkdir()
-    checkpoints.save(paths.CHECKPOINTS / "tiny.safetensors", tiny.build("reference").state_dict(), {"name": "tiny"})
-    with pytest.raises(checkpoints.CheckpointError, match="does not say which training it is of"):
-        tiny.load_or_train("reference", device="cpu")
-    assert "loaded" not in capsys.readouterr().out
-
-
 def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny):
     """With a learning rate of nearly nothing it ends where the other did: nothing was initialised anew."""
     still = dataclasses.replace(QUICK, steps=2, learning_rate=1e-12, ema_decay=None, validate_every=1)
@@ -328,61 +214,10 @@ def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny):
     assert model.record["identity"]["upstream"]["start"] == {"run": "tiny", WEIGHTS: first.record[WEIGHTS]}
 
 
-def test_a_checkpoint_of_another_upstream_is_refused_but_a_missing_one_says_nothing(tiny):
-    second = changed(dataclasses.replace(tiny, name="second"), "reference", start=tiny)
-    path = second.folder("reference") / "second.safetensors"
-    train(second, "reference", evaluate_on=())
-    upstream = tiny.folder("reference") / "tiny.safetensors"
-    tensors, header = checkpoints.load(upstream)
-    checkpoints.save(upstream, {name: t + 1 for name, t in tensors.items()}, header)
-    with pytest.raises(checkpoints.CheckpointError, match=f"upstream.start.{WEIGHTS}"):
-        second.load(path, "reference")
-    upstream.unlink()
-    second.load(path, "reference")
-
-
 def test_a_run_cannot_begin_with_another_network(tiny):
     second = changed(dataclasses.replace(tiny, name="second"), "reference", start=tiny, options={"num_latents": (5,)})
     with pytest.raises(checkpoints.CheckpointError, match="checkpoint of tiny does not fit the model"):
         train(second, "reference")
-
-
-def test_only_what_decides_the_weights_is_part_of_the_identity(tiny):
-    """Titles, what is evaluated and published values are not; every other field is."""
-    same = dataclasses.replace(tiny, title="new", ships=False, anchor=(1.0, "a paper"), seeds=3, evaluate_on=())
-    assert not differences(same.identity("quick"), tiny.identity("quick"))
-    assert not differences(changed(tiny, num_test=9).identity("quick"), tiny.identity("quick"))
-    for change in OTHERS.values():
-        assert differences(dataclasses.replace(tiny, **change[0]).identity("quick"), tiny.identity("quick"))
-
-
-def test_the_code_version_of_a_record_is_that_of_the_start_of_its_training(tiny, monkeypatch):
-    """A training that was interrupted, went on under newer code and ended there did not begin with that code."""
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "code_version", lambda: "0.1.0+old")
-        patch.setattr(trainer, "evaluate_split", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(tiny)
-    assert train(tiny)["code_version"] == "0.1.0+old"
-    assert train(tiny, resume=False)["code_version"] == code_version()
-
-
-def test_the_code_version_changes_with_the_library_and_not_with_the_machinery(monkeypatch):
-    version = code_version()
-    assert version == code_version() and version.startswith("0.")
-    original = type(paths.CHECKPOINTS).read_bytes
-
-    def edited(part):
-        code_version.cache_clear()
-        monkeypatch.setattr(
-            type(paths.CHECKPOINTS), "read_bytes",
-            lambda path: original(path) + (b"#" if path.as_posix().endswith(part) else b""),
-        )  # fmt: skip
-        return code_version()
-
-    assert edited("pixellib/training.py") != version
-    assert edited("pixellib/series/publish.py") == version
-    code_version.cache_clear()
 
 
 def test_two_processes_do_not_train_the_same_run(tiny):
