@@ -9,18 +9,17 @@ import sys
 import pytest
 import torch
 from torch import nn
+from toys import Toy
 
 from pixellib import checkpoints
 from pixellib.data import binarise
 from pixellib.likelihoods import Bernoulli
-from pixellib.models import IWAE, ImageModel
+from pixellib.models import IWAE
 from pixellib.training import NonFiniteLoss, Settings, fit
 
 
-class Marginals(ImageModel):
+class Marginals(Toy):
     """An independent coin for each pixel, in float64: nothing is drawn, and the best weights are known."""
-
-    kind = "exact"
 
     def __init__(self):
         super().__init__()
@@ -30,7 +29,7 @@ class Marginals(ImageModel):
         return Bernoulli()(self.logits).log_prob(x)
 
 
-class Slope(ImageModel):
+class Slope(Toy):
     """loss = slope * weight, so that every gradient is known; `before(step)` is called first."""
 
     kind = "exact"
