@@ -71,7 +71,13 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """The header of a checkpoint, as `load` returns it, without reading or verifying the tensors. Same errors."""
+    """The header of a checkpoint, as `load` returns it, without reading or verifying the tensors. Same errors.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_header(save(f"{folder}/a.safetensors", {}, {"name": "a"}))["name"]
+    'a'
+    """
     path = _regular_file(path)
     with _naming_what_is_wrong(path), safetensors.safe_open(path, "pt") as file:
         return _parse_header(file.metadata())[0]
@@ -81,6 +87,11 @@ def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path 
     """Copy tensors into the model, which keeps its dtype. source: the name of their file, for errors.
 
     CheckpointError names what is missing or has another shape; the model is then as it was.
+
+    >>> model = torch.nn.Linear(1, 1)
+    >>> restore(model, {"weight": torch.ones(1, 1).half(), "bias": torch.zeros(1).half()}, "a.safetensors")
+    >>> model.weight.dtype, model.weight.item()
+    (torch.float32, 1.0)
     """
     own = model.state_dict()
     wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
@@ -96,7 +107,13 @@ def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path 
 
 
 def save_resume(path: Path | str, state: Mapping[str, Any]) -> Path:
-    """Write the state of an unfinished training: tensors and plain containers only, among them an "identity"."""
+    """Write the state of an unfinished training: tensors and plain containers only, among them a dict "identity".
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load_resume(save_resume(f"{folder}/resume.pt", {"identity": {"seed": 0}, "step": 7}))["step"]
+    7
+    """
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:  # torch.save of a path would not say that the disk is full

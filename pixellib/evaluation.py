@@ -144,6 +144,10 @@ def m_sample_bound(
     """log 1/M sum_m w_m for each image of x, float (B,), with at most max_rows latents in memory at once.
 
     ValueError for num_samples below 1 or a model without log-weights.
+
+    >>> from pixellib.models import IWAE
+    >>> m_sample_bound(IWAE(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8), num_samples=5).shape
+    torch.Size([3])
     """
     _check_samples(model, num_samples)
     chunk = max(1, max_rows // len(x))
@@ -155,7 +159,10 @@ def m_sample_bound(
 
 
 def check_data(images: Tensor, labels: Tensor | None = None, which: str = "") -> None:
-    """ValueError unless images are uint8 (N, C, H, W), with one label each if there are labels. which: for errors."""
+    """ValueError unless images are uint8 (N, C, H, W), with one label each if there are labels. which: for errors.
+
+    >>> check_data(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([3, 4]))
+    """
     if images.dtype != torch.uint8 or images.dim() != 4:
         shape = tuple(images.shape)
         raise ValueError(f"{which}images must be uint8 of shape (N, C, H, W), got {images.dtype} of shape {shape}")

@@ -20,7 +20,11 @@ def check_seed(seed: int) -> int:
 
 
 def sequence_seed(seed: int, number: int) -> int:
-    """A seed for item `number` (an epoch, a batch) of something that is seeded by `seed`."""
+    """A seed for item `number` (an epoch, a batch) of a sequence that is seeded by `seed`.
+
+    >>> sequence_seed(2, 5)
+    2000011
+    """
     return seed * 1_000_003 + number
 
 
@@ -28,6 +32,11 @@ def seed_step(seed: int, step: int, world: int, rank: int, device: torch.device)
     """Seed PyTorch's global generators for a step of training by (seed, step, process).
 
     A resumed training then needs no generator state.
+
+    >>> with torch.random.fork_rng():
+    ...     seed_step(seed=0, step=3, world=1, rank=0, device=torch.device("cpu"))
+    ...     torch.initial_seed()
+    3
     """
     number = (seed * 0x9E3779B1 + step * world + rank) % 2**32
     torch.default_generator.manual_seed(number)

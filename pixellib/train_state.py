@@ -26,6 +26,14 @@ class TrainState:
 
     num_steps: done so far. losses: of the steps since `take_losses`. history, seconds: as in `Training`. path: of the
     resume state, or None. identity: what is written into it.
+
+    >>> from pixellib.models import IWAE
+    >>> settings = Settings(steps=2, batch_size=4)
+    >>> state = TrainState(IWAE(num_latents=(2,), num_hidden=(4,)), settings, seed=0, device=torch.device("cpu"))
+    >>> images = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
+    >>> state.step(torch.arange(4), draw=lambda rows: (images[rows], None))
+    >>> state.num_steps, len(state.take_losses())
+    (1, 1)
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class TrainState:
 
     @property
     def seconds(self) -> float:
+        """Of wall-clock time, over all restarts."""
         return time.monotonic() - self._started
 
     def step(self, rows: Tensor, draw: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> None:

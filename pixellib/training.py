@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -109,7 +109,7 @@ def fit(
             evaluate, images=validation, labels=validation_labels, transform=transform, seed=seed,
             batch_size=min(200, settings.batch_size), device=device, precision=settings.precision,
         )  # fmt: skip
-        log = stack.enter_context(closing(_Log(state, unit, tuple(images.shape[1:]), progress)))
+        log = stack.enter_context(_Log(state, unit, tuple(images.shape[1:]), progress))
         draw = _Draw(images, labels, transform, device)
         _run(state, draw, None if validation is None else validate, log, save_every)
     return Training(
@@ -167,9 +167,12 @@ class _Log:
         row["seconds"] = round(self.state.seconds, 1)
         self.state.history.append(row)
 
-    def close(self) -> None:
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.bar.close()
-        if self.writer:
+        if self.writer and not (kind and issubclass(kind, OSError)):  # on a full disk it would fail too, and hide why
             self.writer.close()
 
     def _write(self, name: str, value: float) -> None:

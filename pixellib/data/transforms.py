@@ -110,7 +110,11 @@ class IntensityPermutation:
 
     @classmethod
     def of_table(cls, table: Tensor) -> "IntensityPermutation":
-        """The mapping of level v to table[v], integers (L,). ValueError unless they are 0..L-1, each once."""
+        """The mapping of level v to table[v], integers (L,). ValueError unless they are 0..L-1, each once.
+
+        >>> IntensityPermutation.of_table(torch.tensor([2, 0, 1]))(torch.tensor([0], dtype=torch.uint8))
+        tensor([2], dtype=torch.uint8)
+        """
         if not 1 <= len(table) <= 256 or not torch.equal(table.long().sort().values, torch.arange(len(table))):
             raise ValueError("a permutation's table holds the levels 0..L-1, each once, L at most 256")
         permutation = cls(len(table))

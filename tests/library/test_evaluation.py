@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
+from toys import Toy
 
 from pixellib.data import binarise
 from pixellib.evaluation import bits_per_dim, evaluate, m_sample_bound
-from pixellib.models import IWAE, ImageModel
+from pixellib.models import IWAE
 
 
-class Given(ImageModel):
+class Given(Toy):
     """log p(x) is read off the image itself: its first two pixels, high byte and low byte."""
 
     kind = "exact"
@@ -20,7 +21,7 @@ class Given(ImageModel):
         return number if condition is None else number - condition
 
 
-class Weighed(ImageModel):
+class Weighed(Toy):
     """Hands out the columns of a given table of log-weights (M, N) in order; the image says which column is its own."""
 
     kind = "lower bound"

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from toys import Toy
 
 from pixellib import checkpoints
 from pixellib.data import IntensityPermutation, binarise
 from pixellib.identity import describe_model, describe_object, describe_training, tensor_sha256
 from pixellib.likelihoods import Categorical, LogisticMixture
-from pixellib.models import IWAE, VAE, GatedPixelCNN, ImageModel
+from pixellib.models import IWAE, VAE, GatedPixelCNN
 from pixellib.training import Settings, fit
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +93,7 @@ def test_another_model_of_equal_weights_is_refused(tmp_path, model, other, named
         assert train(tmp_path, model(), few_levels).steps == 2, "the unchanged one is found finished"
 
 
-class Constant(ImageModel):
+class Constant(Toy):
     """A loss that is its only weight."""
 
     kind = "exact"
@@ -214,9 +215,9 @@ import sys, time
 from pathlib import Path
 import torch
 from torch import nn
-from pixellib.models import ImageModel
 from pixellib.training import Settings, fit
-class Slow(ImageModel):
+from toys import Toy
+class Slow(Toy):
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
@@ -236,7 +237,7 @@ except RuntimeError as error:
 
 def test_of_two_processes_in_one_folder_the_second_gets_one_plain_line(tmp_path):
     """And the first goes on; when it has ended, or was killed, the folder is free."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
     command = [sys.executable, "-c", TRAINER, str(tmp_path)]
     first = subprocess.Popen(command, env=environment)
     try:

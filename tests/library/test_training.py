@@ -2,23 +2,24 @@
 
 import itertools
 import math
+import resource
+import signal
 import sys
 
 import pytest
 import torch
 from torch import nn
+from toys import Toy
 
 from pixellib import checkpoints
 from pixellib.data import binarise
 from pixellib.likelihoods import Bernoulli
-from pixellib.models import IWAE, ImageModel
+from pixellib.models import IWAE
 from pixellib.training import NonFiniteLoss, Settings, fit
 
 
-class Marginals(ImageModel):
+class Marginals(Toy):
     """An independent coin for each pixel, in float64: nothing is drawn, and the best weights are known."""
-
-    kind = "exact"
 
     def __init__(self):
         super().__init__()
@@ -28,7 +29,7 @@ class Marginals(ImageModel):
         return Bernoulli()(self.logits).log_prob(x)
 
 
-class Slope(ImageModel):
+class Slope(Toy):
     """loss = slope * weight, so that every gradient is known; `before(step)` is called first."""
 
     kind = "exact"
@@ -380,6 +381,28 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_trained(argume
     with pytest.raises(ValueError, match=complaint) as error:
         fit(model, settings=Settings(steps=2, batch_size=4), progress=False, **arguments)
     assert model.step == 0 and "\n" not in str(error.value)
+
+
+def test_a_full_disk_ends_a_training_in_one_line_that_names_the_path(tmp_path, capfd):
+    """Not in the complaints of what else was writing there."""
+
+    class Large(Slope):
+        def __init__(self):
+            super().__init__()
+            self.more = nn.Parameter(torch.zeros(10_000))
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError) as error:
+            quiet(Large(), BLANK, Settings(steps=9, batch_size=4), folder=tmp_path, save_every=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert str(error.value) == f"[Errno 27] File too large: '{tmp_path / 'resume.pt'}'"
+    assert not {p.name for p in tmp_path.iterdir()} - {".lock", "tensorboard"}
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("missing", ["tensorboard", "torch.utils.tensorboard"])
