@@ -68,7 +68,7 @@ class LevelsOfDensity(constraints.Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        return (value % 1 == 0) & (value >= 0) & (value < self.num_levels)
+        return (value % 1 == 0) & (value >= 0) & (value <= self.num_levels - 1)
 
     def __repr__(self) -> str:
         return f"LevelsOfDensity(num_levels={self.num_levels})"
@@ -176,15 +176,17 @@ def levels_dtype(num_levels: int) -> torch.dtype:
     return torch.uint8 if num_levels <= 256 else torch.int64
 
 
-def real_tensors(name: str, num_dims: int, **tensors: Tensor) -> list[Tensor]:
-    """Parameters in their common float type, at least float32. ValueError unless each is float (..., C, H, W) or more.
-
-    num_dims: how many dimensions each must have at least.
-    """
+def check_tensors(name: str, num_dims: int, **tensors: Tensor) -> None:
+    """ValueError naming the argument unless each is a float tensor of so many or more dimensions."""
     for key, t in tensors.items():
         if not isinstance(t, Tensor) or not t.is_floating_point() or t.dim() < num_dims:
             got = f"{t.dtype} {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__
             raise ValueError(f"{name} expects {key} as a float tensor of {num_dims} or more dimensions, got {got}")
+
+
+def real_tensors(name: str, num_dims: int, **tensors: Tensor) -> list[Tensor]:
+    """Parameters, checked by `check_tensors`, in their common float type, at least float32."""
+    check_tensors(name, num_dims, **tensors)
     double = any(t.dtype == torch.float64 for t in tensors.values())
     return [t.double() if double else t.float() for t in tensors.values()]
 

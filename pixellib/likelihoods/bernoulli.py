@@ -15,6 +15,7 @@ from pixellib.likelihoods.base import (
     at_least_float32,
     check_int,
     check_params,
+    check_tensors,
     known,
 )
 from pixellib.likelihoods.fused import with_gradient
@@ -71,9 +72,7 @@ class BernoulliImages(ImageDistribution):
     values = (0, 255)  # what the entries of conditional_log_pmf stand for
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = None):
-        if not isinstance(logits, Tensor) or logits.dim() < 3 or not logits.is_floating_point():
-            got = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise ValueError(f"{type(self).__name__} expects float logits (..., C, H, W), got {got}")
+        check_tensors(type(self).__name__, 3, logits=logits)
         self.logits = logits
         super().__init__(logits.shape[:-3], logits.shape[-3:], validate_args)
 

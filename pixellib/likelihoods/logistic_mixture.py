@@ -123,8 +123,8 @@ class DiscretizedLogisticMixture(ImageDistribution):
 
     `log_prob` and its gradient are exact for log-scales from -20 up. `mean` and `variance` sum over the levels and are
     exact without coefficients. With them, each component's later channels are taken at the mean of its earlier ones,
-    and the variance that a shift passes on is added as if the shift were not rounded or clipped: this neglects only
-    what the ends of the range and rounding do to a shift. `entropy`, of a single channel, sums over the levels too.
+    and the variance that a shift passes on is added: this neglects what the ends of the range and rounding do to a
+    shift, which is little unless a component reaches an end. `entropy`, of a single channel, sums over the levels too.
     Without coefficients `cdf` is that of each sub-pixel on its own, (..., C, H, W); with them it would be an integral
     over the earlier channels. NotImplementedError for `entropy` of 3 channels and for `cdf` with coefficients.
 
