@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import elu
 
 from pixellib import checkpoints
 from pixellib.likelihoods import Categorical, LogisticMixture
@@ -203,14 +204,16 @@ def test_concatenated_elu_has_the_derivatives_of_its_formula(num_blocks):
     x = torch.randn(2, 6, 1, 3, dtype=torch.float64, generator=seeded(), requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: concat_elu(x, num_blocks), x)
     assert torch.autograd.gradgradcheck(lambda x: concat_elu(x, num_blocks), x)
-    positive, negative = concat_elu(x, num_blocks).unflatten(1, (num_blocks, 2, -1)).unbind(2)
-    torch.testing.assert_close(positive.flatten(1, 2), torch.nn.functional.elu(x))
-    torch.testing.assert_close(negative.flatten(1, 2), torch.nn.functional.elu(-x))
+    special = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, -1e4], dtype=torch.float64).view(1, 6, 1, 1)
+    for values in (x.detach(), special):
+        positive, negative = concat_elu(values, num_blocks).unflatten(1, (num_blocks, 2, -1)).unbind(2)
+        for part, expected in ((positive, elu(values)), (negative, elu(-values))):
+            torch.testing.assert_close(part.flatten(1, 2), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("num_blocks", [1, 3])
 def test_concatenated_elu_works_under_the_function_transforms(num_blocks):
-    """grad, vmap of it, its Jacobian, and a compilation without breaks of the graph; forward mode is refused plainly."""
+    """grad, vmap of it, its Jacobian, and a compilation in one graph. Forward mode is refused plainly."""
 
     def energy(x):
         return concat_elu(x[None], num_blocks).pow(3).sum()

@@ -187,7 +187,9 @@ class _ConcatElu(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, num_blocks: int) -> Tensor:
-        return F.elu(join([x, -x], num_blocks), inplace=True)
+        minus = -x
+        falling = torch.minimum(x, minus).expm1_()  # one exponential for both: elu(x) is max(x, expm1(-|x|))
+        return join([torch.maximum(x, falling), torch.maximum(minus, falling)], num_blocks)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -200,8 +202,8 @@ class _ConcatElu(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         of_plus, of_minus = grad.unflatten(1, (ctx.num_blocks, 2, -1)).unbind(2)
         x = x.unflatten(1, (ctx.num_blocks, -1))
-        falling = _elu_backward(of_minus, -x)
-        return _elu_backward(of_plus, x).sub_(falling).flatten(1, 2), None
+        through_minus = _elu_backward(of_minus, -x)
+        return _elu_backward(of_plus, x).sub_(through_minus).flatten(1, 2), None
 
 
 def _elu_backward(grad: Tensor, x: Tensor) -> Tensor:
