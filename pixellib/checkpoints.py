@@ -6,7 +6,8 @@ Files appear whole or not at all (see `pixellib.files`), and nothing is ever unp
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,10 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     altered, or is none of ours.
     """
     path = _regular_file(path)
-    header, digest = _header(path)
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with _naming_what_is_wrong(path), safetensors.safe_open(path, "pt") as file:
+        header, digest = _parse_header(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = _digest(tensors, header)
-    except Exception as error:  # whatever a broken file raises, the answer is the same
-        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_reason(error)})") from error
     if digest != found:
         raise CheckpointError(f"checkpoint {path} was altered: its contents do not match the digest in its header")
     if "weights_sha256" not in header:  # written before headers had one
@@ -73,14 +71,27 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """The header of a checkpoint, as `load` returns it, without reading or verifying the tensors. Same errors."""
-    return _header(_regular_file(path))[0]
+    """The header of a checkpoint, as `load` returns it, without reading or verifying the tensors. Same errors.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_header(save(f"{folder}/a.safetensors", {}, {"name": "a"}))["name"]
+    'a'
+    """
+    path = _regular_file(path)
+    with _naming_what_is_wrong(path), safetensors.safe_open(path, "pt") as file:
+        return _parse_header(file.metadata())[0]
 
 
 def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Copy tensors into the model, which keeps its dtype. source: the name of their file, for errors.
 
     CheckpointError names what is missing or has another shape; the model is then as it was.
+
+    >>> model = torch.nn.Linear(1, 1)
+    >>> restore(model, {"weight": torch.ones(1, 1).half(), "bias": torch.zeros(1).half()}, "a.safetensors")
+    >>> model.weight.dtype, model.weight.item()
+    (torch.float32, 1.0)
     """
     own = model.state_dict()
     wrong = [f"missing {name}" for name in own.keys() - tensors.keys()]
@@ -96,7 +107,13 @@ def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path 
 
 
 def save_resume(path: Path | str, state: Mapping[str, Any]) -> Path:
-    """Write the state of an unfinished training: tensors and plain containers only, among them an "identity"."""
+    """Write the state of an unfinished training: tensors and plain containers only, among them a dict "identity".
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load_resume(save_resume(f"{folder}/resume.pt", {"identity": {"seed": 0}, "step": 7}))["step"]
+    7
+    """
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:  # torch.save of a path would not say that the disk is full
@@ -186,23 +203,21 @@ def _regular_file(path: Path | str) -> Path:
     return path
 
 
-def _header(path: Path) -> tuple[dict[str, Any], str]:
-    """The header in a file of safetensors, and the digest that was in it."""
+@contextmanager
+def _naming_what_is_wrong(path: Path) -> Iterator[None]:
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        header = json.loads(metadata["pixellib"])
-        if not isinstance(header, dict):
-            raise TypeError(f"its header is {type(header).__name__}, not an object")
-        return header, header.pop("sha256")
+        yield
     except Exception as error:  # whatever a broken file raises, the answer is the same
-        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_reason(error)})") from error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_shorten(reason, 200)})") from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
-    return _shorten(" ".join(str(error).split()) or type(error).__name__, 200)
+def _parse_header(metadata: Mapping[str, str] | None) -> tuple[dict[str, Any], str]:
+    """Our header in the metadata of a file of safetensors, and the digest that was in it."""
+    header = json.loads((metadata or {})["pixellib"])
+    if not isinstance(header, dict):
+        raise TypeError(f"its header is {type(header).__name__}, not an object")
+    return header, header.pop("sha256")
 
 
 def _shorten(value: object, length: int = 60) -> str:

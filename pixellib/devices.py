@@ -28,7 +28,11 @@ def resolve(device: str = "auto") -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware."""
+    """Whether the device multiplies bfloat16 matrices in hardware.
+
+    >>> has_bf16(torch.device("cpu")) in (True, False)
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -46,7 +50,12 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
     """Autocasting of networks to bfloat16, for precision "bf16", or for "auto" where the device has it; "fp32" does
     nothing.
 
-    Likelihoods convert their parameters to float32 themselves, so that no reduction happens in bfloat16.
+    Likelihoods convert their parameters to float32 themselves, so that no reduction happens in bfloat16. ValueError for
+    another precision.
+
+    >>> with autocast(torch.device("cpu"), "bf16"):
+    ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+    torch.bfloat16
     """
     check_precision(precision)
     enabled = precision == "bf16" or (precision == "auto" and has_bf16(device))
@@ -63,7 +72,11 @@ def threads() -> int:
 
 
 def hardware(device: torch.device) -> str:
-    """The name of what computes on a device, in a line for records; for the CPU with its number of threads."""
+    """The name of what computes on a device, in a line for records; for the CPU with its number of threads.
+
+    >>> "thread" in hardware(torch.device("cpu"))
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {threads()} thread{'s' * (threads() > 1)}"
@@ -71,7 +84,12 @@ def hardware(device: torch.device) -> str:
 
 @contextmanager
 def process_group() -> Iterator[int]:
-    """The rank among the processes that torchrun started, with their group set up; 0 where there is only this one."""
+    """The rank among the processes that torchrun started, with their group set up; 0 where there is only this one.
+
+    >>> with process_group() as rank:
+    ...     rank
+    0
+    """
     if "LOCAL_RANK" not in os.environ:
         yield 0
         return

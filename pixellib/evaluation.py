@@ -1,7 +1,8 @@
 """Log-likelihoods of held-out images: every image counted once, with standard errors, on one process or many."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pixellib import devices
+from pixellib import devices, seeds
 from pixellib.models.base import ImageModel
 
 
@@ -32,23 +33,28 @@ class Estimate:
 
     @property
     def bits_per_dim(self) -> float:
+        """Of the negative log-likelihood, per sub-pixel."""
         return bits_per_dim(-self.log_likelihood, self.shape)
 
     def as_record(self, split: str) -> dict:
-        """What a run's record says of it."""
+        """What a record says of it, in values that JSON can hold: no standard error of a single image."""
         return {
             "split": split,
             "kind": self.kind,
             "num_samples": self.num_samples,
             "num_images": self.num_images,
             "log_likelihood": round(self.log_likelihood, 4),
-            "standard_error": round(self.standard_error, 4),
+            "standard_error": None if math.isnan(self.standard_error) else round(self.standard_error, 4),
             "bits_per_dim": round(self.bits_per_dim, 5),
         }
 
 
 def bits_per_dim(nats: float, shape: tuple[int, int, int]) -> float:
-    """Negative log-likelihood in nats per image of shape (C, H, W) -> bits per sub-pixel."""
+    """Bits per sub-pixel, of a negative log-likelihood in nats per image of shape (C, H, W).
+
+    >>> round(bits_per_dim(784 * math.log(256), (1, 28, 28)), 6)
+    8.0
+    """
     return nats / (math.log(2) * math.prod(shape))
 
 
@@ -65,28 +71,43 @@ def evaluate(
     precision: str = "auto",
     progress: bool = False,
 ) -> Estimate:
-    """Mean of `model.log_prob`, or with num_samples the M-sample bound from `model.log_weights`.
+    """Mean of `model.log_prob` over images, or with num_samples M the mean of the M-sample bound, whose log-weights
+    `model.log_weights` draws.
 
     images: uint8 (N, C, H, W). labels: int64 (N,), the condition, if the model takes one. transform: applied to each
-    batch (say, binarise). All noise is drawn from generators seeded by (seed, batch), so the result depends neither on
-    how many processes share the work (each takes every n-th batch) nor on memory, but on batch_size.
+    batch (say, binarise). seed: 0 to 2^32 - 1. All noise is drawn from generators seeded by (seed, batch), so the
+    result depends neither on how many processes share the work (each takes every n-th batch) nor on memory, but on
+    batch_size. The model is evaluated in eval mode, and left in the mode it was in.
+
+    ValueError for no images, images or labels that do not fit, or num_samples for a model without log-weights.
+
+    >>> from pixellib.models import IWAE
+    >>> images = torch.zeros(30, 1, 28, 28, dtype=torch.uint8)
+    >>> estimate = evaluate(IWAE(num_latents=(2,), num_hidden=(4,)), images, num_samples=8, device="cpu")
+    >>> estimate.kind, estimate.num_samples, estimate.num_images
+    ('lower bound', 8, 30)
     """
+    check_data(images, labels)
     if len(images) == 0:
         raise ValueError("there are no images to evaluate")
-    device = devices.resolve(str(device))
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if num_samples is not None:
+        _check_samples(model, num_samples)
+    seed, device = seeds.check_seed(seed), devices.resolve(str(device))
+    world, rank = devices.world_and_rank()
     per_image = torch.zeros(len(images), dtype=torch.float64)
-    was_training = model.training
-    model.eval()
     batches = range(0, len(images), batch_size)[rank::world]
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         torch.inference_mode(),
+        _eval_mode(model),
         devices.autocast(device, precision),
     ):
         for start in tqdm(batches, desc="evaluate", disable=not progress or rank > 0):
-            torch.manual_seed(seed * 1_000_003 + start)  # models without a generator argument draw from the global one
-            generator = torch.Generator(device).manual_seed(seed * 1_000_003 + start)
+            number = seeds.sequence_seed(seed, start)
+            torch.manual_seed(number)  # models without a generator argument draw from the global one
+            generator = torch.Generator(device).manual_seed(number)
             part = slice(start, start + batch_size)
             x = images[part].to(device)
             condition = None if labels is None else labels[part].to(device)
@@ -98,7 +119,6 @@ def evaluate(
                 else m_sample_bound(model, x, num_samples, generator)
             )
             per_image[part] = log_p.cpu()
-    model.train(was_training)
     if world > 1:
         shared = per_image.to(device)
         dist.all_reduce(shared)  # each image is non-zero on one process only: the sum is exact
@@ -121,12 +141,50 @@ def m_sample_bound(
     generator: torch.Generator | None = None,
     max_rows: int = 8000,
 ) -> Tensor:
-    """log 1/M sum_m w_m for each image of x, float (B,), with at most max_rows latents in memory at once."""
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    """log 1/M sum_m w_m for each image of x, float (B,), with at most max_rows latents in memory at once.
+
+    ValueError for num_samples below 1 or a model without log-weights.
+
+    >>> from pixellib.models import IWAE
+    >>> m_sample_bound(IWAE(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8), num_samples=5).shape
+    torch.Size([3])
+    """
+    _check_samples(model, num_samples)
     chunk = max(1, max_rows // len(x))
     total = None
     for start in range(0, num_samples, chunk):
         log_w = model.log_weights(x, min(chunk, num_samples - start), generator).logsumexp(0)
         total = log_w if total is None else torch.logaddexp(total, log_w)
     return total - math.log(num_samples)
+
+
+def check_data(images: Tensor, labels: Tensor | None = None, which: str = "") -> None:
+    """ValueError unless images are uint8 (N, C, H, W), with one label each if there are labels. which: for errors.
+
+    >>> check_data(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([3, 4]))
+    """
+    if images.dtype != torch.uint8 or images.dim() != 4:
+        shape = tuple(images.shape)
+        raise ValueError(f"{which}images must be uint8 of shape (N, C, H, W), got {images.dtype} of shape {shape}")
+    if labels is not None and (labels.dim() == 0 or len(labels) != len(images)):
+        num_labels = len(labels) if labels.dim() else "a single number"
+        raise ValueError(f"there must be one label per image: got {len(images)} {which}images, {num_labels} labels")
+
+
+def _check_samples(model: ImageModel, num_samples: int) -> None:
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    if not hasattr(model, "log_weights"):
+        raise ValueError(f"{type(model).__name__} has no log-weights: num_samples is for models with latent variables")
+
+
+@contextmanager
+def _eval_mode(model: ImageModel) -> Iterator[None]:
+    """The model in eval mode; afterwards, come what may, each of its modules in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -58,7 +58,12 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
 
 
 def write_json(path: Path | str, content: Any) -> Path:
-    """Write content as indented JSON, atomically. ValueError for NaN and infinity, which JSON does not have."""
+    """Write content as indented JSON, atomically. ValueError for NaN and infinity, which JSON does not have.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_json(write_json(f"{folder}/a.json", {"seed": 0}), keys=["seed"])
+    {'seed': 0}
+    """
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -66,8 +71,8 @@ def write_json(path: Path | str, content: Any) -> Path:
 def read_json(path: Path | str, keys: Iterable[str] = ()) -> dict[str, Any]:
     """The JSON object in a file, in which `keys` must be present.
 
-    FileNotFoundError if there is no file; RuntimeError, naming the file and what is wrong, if it is none of JSON, an
-    object, or has not these keys.
+    FileNotFoundError if there is no file; RuntimeError, naming the file and what is wrong, if it is not valid JSON, not
+    an object, or lacks one of the keys.
     """
     path = check_path(path)
     if (kind := kind_of_file(path)) == "missing":
@@ -86,7 +91,12 @@ def read_json(path: Path | str, keys: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def replace(path: Path | str, content: bytes) -> bool:
-    """Give a file new content, atomically. Returns False, leaving the file alone, if that is its content already."""
+    """Give a file new content, atomically. Returns False, leaving the file alone, if that is its content already.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     replace(f"{folder}/a", b"one"), replace(f"{folder}/a", b"one")
+    (True, False)
+    """
     path = Path(path)
     if kind_of_file(path) == "file" and path.read_bytes() == content:
         return False
@@ -98,7 +108,11 @@ def replace(path: Path | str, content: bytes) -> bool:
 def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
     """Hold a lock file, which the system frees when its holder dies. Its folder is made if missing.
 
-    Where another process holds the lock: wait for it, or with `busy` raise a RuntimeError that says so.
+    Where another process holds the lock: wait for it, or with `busy` raise a RuntimeError of that message.
+
+    >>> with tempfile.TemporaryDirectory() as folder, locked(f"{folder}/.lock", busy="in use by another process"):
+    ...     print("held")
+    held
     """
     path = check_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +125,11 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
 
 
 def check_path(path: Path | str) -> Path:
-    """The path, or ValueError if it is not valid UTF-8: not every writer and reader can handle such a name."""
+    """The path, or ValueError if it is not valid UTF-8: not every writer and reader can handle such a name.
+
+    >>> check_path("a/b").name
+    'b'
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -123,6 +141,9 @@ def kind_of_file(path: Path | str) -> str:
     """What lies at a path, links followed: "file", "folder", "pipe", "socket", "device", or "missing".
 
     To be asked before opening what somebody else put there: opening a pipe waits for a writer, perhaps for ever.
+
+    >>> kind_of_file("/dev/null")
+    'device'
     """
     try:
         mode = os.stat(path).st_mode

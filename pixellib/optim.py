@@ -1,23 +1,40 @@
-"""Muon: steps for kernels that change all directions of their input equally.
+"""What moves weights: Muon, schedules of the learning rate, and the exponential moving average of weights.
 
 K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse and J. Bernstein, "Muon: an optimizer for hidden layers in
-neural networks", 2024. `torch.optim.Muon` is for matrices only and multiplies them in bfloat16, which takes a processor
-without it longer than all the rest of a step.
+neural networks", 2024. `torch.optim.Muon` takes matrices only and multiplies them in bfloat16; on a processor without
+bfloat16 that takes longer than the rest of a step.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # of the authors: steepest at 0, keeps what is near 1 near 1
+_QUINTIC = (3.4445, -4.7750, 2.0315)  # the authors' coefficients: small singular values grow fast, those near 1 stay
+
+# Each schedule gives the factor of the learning rate in a step, counted from 0, of `steps`; `decay` is a setting that
+# some have. A new schedule is a new entry.
+SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
+    "constant": lambda step, steps, decay: 1.0,
+    "cosine": lambda step, steps, decay: 0.5 * (1 + math.cos(math.pi * step / steps)),
+    "exponential": lambda step, steps, decay: decay**step,
+}
 
 
 class Muon(torch.optim.Optimizer):
-    """Gradient descent with Nesterov momentum whose every step is made nearly orthogonal (see `orthogonal`).
+    """Gradient descent with Nesterov momentum, the matrix of each step made nearly orthogonal (see `orthogonal`).
 
     params: kernels, float (C_out, ...), each taken as a matrix of C_out rows. lr: the length of a step along each
-    direction; a matrix with more rows than columns takes one longer by the root of their ratio.
+    singular direction; for a matrix with more rows than columns it is multiplied by the root of their ratio.
+
+    >>> kernel = nn.Parameter(torch.zeros(2, 2, 1, 1))
+    >>> optimiser = Muon([kernel], lr=0.1)
+    >>> kernel.sum().backward()
+    >>> optimiser.step()
+    >>> bool((kernel < 0).all())
+    True
     """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95):
@@ -40,13 +57,36 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor, num_iterations: int = 5) -> Tensor:
     """U V' for a matrix U S V', float (M, N), nearly: singular values that were not tiny become about 0.7 to 1.2.
 
-    Iterates an odd polynomial, which acts on the singular values alone, so that nothing is decomposed.
+    Iterates an odd polynomial of the matrix. It acts on the singular values alone, so no decomposition is needed.
+
+    >>> torch.linalg.svdvals(orthogonal(torch.diag(torch.tensor([1.0, 5.0])))).round().tolist()
+    [1.0, 1.0]
     """
     a, b, c = _QUINTIC
-    flat = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if flat else matrix.mT
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.mT
     x = x / x.norm().clamp(min=1e-12)
     for _ in range(num_iterations):
         square = x @ x.mT
         x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x if flat else x.mT
+    return x if wide else x.mT
+
+
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the model whose `update_parameters(model)` moves its weights to the exponential moving average.
+
+    decay: of the average per update; in update t at most (1 + t) / (10 + t), so that the first weights are soon
+    forgotten. Buffers are copied, not averaged.
+
+    >>> model = nn.Linear(1, 1)
+    >>> average = averaged_model(model, 0.999)
+    >>> average.update_parameters(model)
+    >>> torch.equal(average.module.weight, model.weight)
+    True
+    """
+
+    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        t = num_averaged.item()
+        get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, current, num_averaged)
+
+    return AveragedModel(model, multi_avg_fn=update)

@@ -1,80 +1,38 @@
 """fit: the one training loop, for every model of the series, on one device or many, resumable to the byte."""
 
-import math
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from pixellib import checkpoints, devices
-from pixellib.evaluation import bits_per_dim, evaluate
+from pixellib import checkpoints, devices, files, seeds
+from pixellib.checkpoints import CheckpointError
+from pixellib.data.batches import minibatches
+from pixellib.devices import process_group
+from pixellib.evaluation import Estimate, bits_per_dim, check_data, evaluate
+from pixellib.identity import describe_training
 from pixellib.models.base import ImageModel
-from pixellib.optim import Muon
+from pixellib.settings import Settings
+from pixellib.train_state import NonFiniteLoss, TrainState
 
+__all__ = ["NonFiniteLoss", "Settings", "TrainState", "Training", "fit", "process_group"]
 
-class NonFiniteLoss(RuntimeError):
-    """The loss or the weights became NaN or infinite; the last good state is kept."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train: steps, never wall-clock, so that a run repeats.
-
-    steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam. muon: learning rate
-    of Muon, which then moves the model's `kernels` in place of Adam; or None. Both follow `warmup_steps` of linear
-    rise, then `schedule`: "constant", "cosine" (to zero at the last step) or "exponential" (times `decay` per step).
-    betas, eps: of Adam. average: decay per step of the exponential moving average of the weights, in step t at most
-    (1 + t) / (10 + t), so that the first ones are soon forgotten; or None. clip: largest gradient norm, or None.
-    accumulate: parts a batch is split into. precision: "auto", "bf16" or "fp32". validate_every: steps between
-    validations; 0: only at the end.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float = 1e-3
-    muon_lr: float | None = None
-    schedule: str = "constant"
-    decay: float = 1.0
-    warmup_steps: int = 0
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    ema_decay: float | None = 0.999
-    max_grad_norm: float | None = None
-    accumulate: int = 1
-    precision: str = "auto"
-    validate_every: int = 0
-
-    def __post_init__(self):
-        if self.schedule not in ("constant", "cosine", "exponential"):
-            raise ValueError(f"unknown schedule {self.schedule!r}; choose one of constant, cosine, exponential")
-        if min(self.steps, self.batch_size, self.accumulate) < 1:
-            raise ValueError("steps, batch_size and accumulate must be at least 1")
-
-    def lr_factor(self, step: int) -> float:
-        """What share of its learning rate an optimiser has in a step, counted from 0."""
-        rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        factor = {
-            "constant": 1.0,
-            "cosine": 0.5 * (1 + math.cos(math.pi * step / self.steps)),
-            "exponential": self.decay**step,
-        }
-        return rise * factor[self.schedule]
+UNITS = ("bits", "nats")
+WINDOW = 50  # steps between looks at the losses, so that a GPU need not wait at every step
 
 
 @dataclass
 class Training:
-    """What `fit` returns. model: with averaged weights. seconds: of wall-clock, validation included, over all
-    restarts. history: a dict per validation, with the mean training loss since the one before.
+    """What `fit` returns. model: with averaged weights, in eval mode. seconds: of wall-clock time, validation included,
+    over all restarts. history: a dict per validation, with the mean training loss since the one before.
     """
 
     model: ImageModel
@@ -100,250 +58,181 @@ def fit(
     folder: Path | str | None = None,
     save_every: float = 60.0,
     progress: bool = True,
+    identity: Mapping[str, Any] | None = None,
 ) -> Training:
     """Minimise `model.loss` over images, uint8 (N, C, H, W), and return the model with averaged weights.
 
     labels: int64 (N,), given to the loss as its condition. transform: applied to each batch as it is drawn (say,
     binarise). initialise: whether `model.initialise` sees the images before the first step; not for a model that was
-    trained before. unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. folder: where resume
-    state (every `save_every` seconds) and TensorBoard scalars go; a training found there goes on, and ends in the same
-    bytes as one never interrupted, because all of a step's noise is seeded by (seed, step, process). With an
-    initialised process group (see `process_group`) each process takes its share of every batch, under
+    trained before. unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. seed: 0 to 2^32 - 1.
+
+    folder: where resume state goes every `save_every` seconds, and TensorBoard scalars if the package tensorboard is
+    installed. A training found there goes on, and ends in the same bytes as one never interrupted, because all noise of
+    a step is seeded by (seed, step, process). The folder is locked meanwhile. identity: what this training is, a
+    mapping that JSON can hold; by default a description of the model, the data and the transform. Settings and seed
+    always belong to it. A resume state of another identity is refused.
+
+    With an initialised process group (see `process_group`) each process takes its share of every batch, under
     DistributedDataParallel.
 
-    Raises NonFiniteLoss naming the step; CheckpointError if the folder holds a training with other settings.
-    """
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
-    if settings.batch_size % (world * settings.accumulate):
-        raise ValueError(
-            f"batch_size {settings.batch_size} does not divide into {world} processes x {settings.accumulate} parts"
-        )
-    if len(images) < settings.batch_size:
-        raise ValueError(f"batch_size {settings.batch_size} is larger than the {len(images)} training images")
-    device = devices.resolve(_local_device(device))
-    folder = None if folder is None else Path(folder)
-    resume_path = None if folder is None else folder / "resume.pt"
-    identity = _plain({**asdict(settings), "seed": seed, "num_images": len(images), "initialise": initialise})
+    Raises NonFiniteLoss naming the step; CheckpointError if the folder holds another training, or a broken one;
+    RuntimeError if another process trains in the folder; ValueError for images, labels or words that do not fit.
 
-    state = checkpoints.load_resume(resume_path) if resume_path else None
-    if state and state["identity"] != identity:
-        theirs = state["identity"]
-        other = [f"{key} {theirs.get(key)}, not {mine}" for key, mine in identity.items() if theirs.get(key) != mine]
-        raise checkpoints.CheckpointError(
-            f"{resume_path} belongs to another training ({'; '.join(other)}): delete it to start afresh"
-        )
+    >>> from pixellib.models import IWAE
+    >>> images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    >>> model = IWAE(num_latents=(2,), num_hidden=(4,))
+    >>> fit(model, images, Settings(steps=3, batch_size=10), progress=False, device="cpu").images_seen
+    30
+    """
+    _check_arguments(images, labels, validation, validation_labels, settings, unit)
+    seed, device = seeds.check_seed(seed), devices.resolve(devices.of_this_process(device))
     with ExitStack() as stack:
+        kept = path = None
+        if folder is not None:
+            path = files.check_path(folder) / "resume.pt"
+            if devices.world_and_rank()[1] == 0:
+                busy = f"{folder} is in use by another training: wait for its end, or choose another folder"
+                stack.enter_context(files.locked(path.with_name(".lock"), busy))
+            if identity is None:
+                identity = describe_training(model, images, labels, validation, validation_labels, transform)
+                identity |= {"initialise": initialise, "unit": unit}
+            identity = {**identity, "settings": asdict(settings), "seed": seed}
+            kept = _find_state(path, identity)
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         torch.manual_seed(seed)
-        if initialise and not state:
+        if initialise and not kept:
             model.initialise(images)
-        model.to(device).train()
-        average = AveragedModel(model, multi_avg_fn=_moving_average(settings.ema_decay)) if settings.ema_decay else None
-        optimisers = _optimisers(model, settings)
-        start, history, seconds_before, total, num_totalled = 0, [], 0.0, 0.0, 0
-        if state:
-            checkpoints.restore(model, state["model"], resume_path)
-            for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
-                optimiser.load_state_dict(kept)
-            if average:
-                average.load_state_dict(state["average"])
-            start, history, seconds_before = state["step"], state["history"], state["seconds"]
-            total, num_totalled = state["since_validation"]
-
-        objective: nn.Module = _Objective(model)
-        if world > 1:
-            devices_of_one = [device] if device.type == "cuda" else None
-            objective = DistributedDataParallel(objective, device_ids=devices_of_one, broadcast_buffers=False)
-        writer = stack.enter_context(_writer(folder, start)) if folder and rank == 0 else None
-        bar = stack.enter_context(tqdm(
-            total=settings.steps, initial=start, desc="train", unit="step", disable=not progress or rank > 0,
-            mininterval=0.5 if sys.stderr.isatty() else 20.0,
-        ))  # fmt: skip
-        clock = started = time.monotonic()
-        losses: list[Tensor] = []  # not looked at yet, so that a GPU need not wait at every step
-
-        def look(step: int) -> Tensor:
-            """The losses up to that of `step` as float64, or NonFiniteLoss naming the first bad one."""
-            window = torch.stack(losses).cpu().double() if losses else torch.empty(0)
-            bad = (~torch.isfinite(window)).nonzero().flatten().tolist()
-            if bad:
-                value, when = window[bad[0]].item(), step - len(window) + bad[0] + 1
-                raise NonFiniteLoss(f"the loss is {value} at step {when}{_kept(resume_path)}")
-            if not all(torch.isfinite(p).all() for p in model.parameters()):
-                raise NonFiniteLoss(f"the weights are not finite after step {step}{_kept(resume_path)}")
-            losses.clear()
-            return window
-
-        def save(step: int) -> None:
-            checkpoints.save_resume(
-                resume_path,
-                {
-                    "identity": identity,
-                    "step": step,
-                    "model": model.state_dict(),
-                    "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-                    "average": average.state_dict() if average else None,
-                    "history": history,
-                    "since_validation": [total, num_totalled],
-                    "seconds": seconds_before + time.monotonic() - started,
-                },
-            )
-
-        for step, batch in zip(
-            range(start, settings.steps),
-            _batches(len(images), settings.batch_size, seed, start),
-            strict=False,
-        ):
-            _seed_step(seed, step, world, rank, device)
-            for optimiser in optimisers:
-                for group in optimiser.param_groups:
-                    group["lr"] = optimiser.defaults["lr"] * settings.lr_factor(step)
-            parts = batch[rank::world].chunk(settings.accumulate)
-            loss = torch.zeros((), device=device)
-            for i, part in enumerate(parts):
-                x = images[part].to(device)
-                condition = None if labels is None else labels[part].to(device)
-                if transform is not None:
-                    x = transform(x, None)
-                last = i == len(parts) - 1
-                with nullcontext() if last or world == 1 else objective.no_sync():
-                    try:
-                        with devices.autocast(device, settings.precision):
-                            part_loss = objective(x, condition) / len(parts)
-                    except FloatingPointError as error:  # a likelihood refuses what a network gave it
-                        look(step)
-                        raise NonFiniteLoss(f"{error} at step {step + 1}{_kept(resume_path)}") from error
-                    part_loss.backward()
-                loss += part_loss.detach()
-            if settings.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-            for optimiser in optimisers:
-                optimiser.step()
-            model.zero_grad()
-            if average:
-                average.update_parameters(model)
-            losses.append(loss)
-
-            done = step + 1
-            due_validation = done == settings.steps or (settings.validate_every and done % settings.validate_every == 0)
-            due_save = resume_path and rank == 0 and (done == settings.steps or time.monotonic() - clock > save_every)
-            if due_validation or due_save or len(losses) == 50:
-                window = look(done)
-                total, num_totalled = total + window.sum().item(), num_totalled + len(window)
-                shown = _in_unit(window.mean().item(), unit, images.shape[1:])
-                bar.update(len(window))
-                bar.set_postfix_str(f"{shown:.4f} {unit}", refresh=False)
-                if writer:
-                    writer.add_scalar(f"loss/train ({unit})", shown, done)
-            if due_validation:
-                row = {"step": done, f"train_{unit}": round(_in_unit(total / num_totalled, unit, images.shape[1:]), 5)}
-                total, num_totalled = 0.0, 0
-                if validation is not None:
-                    held_out = evaluate(
-                        average.module if average else model, validation, labels=validation_labels, transform=transform,
-                        seed=seed, batch_size=min(200, settings.batch_size), device=str(device),
-                        precision=settings.precision,
-                    )  # fmt: skip
-                    row[f"validation_{unit}"] = round(_in_unit(-held_out.log_likelihood, unit, images.shape[1:]), 5)
-                    if writer:
-                        writer.add_scalar(f"loss/validation ({unit})", row[f"validation_{unit}"], done)
-                row["seconds"] = round(seconds_before + time.monotonic() - started, 1)
-                history.append(row)
-            if due_save:
-                save(done)
-                clock = time.monotonic()
-    result = average.module if average else model
+        state = TrainState(model.to(device).train(), settings, seed, device, path, identity)
+        if kept:
+            state.restore(kept)
+        validate = partial(
+            evaluate, images=validation, labels=validation_labels, transform=transform, seed=seed,
+            batch_size=min(200, settings.batch_size), device=device, precision=settings.precision,
+        )  # fmt: skip
+        log = stack.enter_context(_Log(state, unit, tuple(images.shape[1:]), progress))
+        draw = _Draw(images, labels, transform, device)
+        _run(state, draw, None if validation is None else validate, log, save_every)
     return Training(
-        result.eval(), settings.steps, settings.steps * settings.batch_size,
-        seconds_before + time.monotonic() - started, history,
-    )  # fmt: skip
+        state.averaged_model.eval(), settings.steps, settings.steps * settings.batch_size, state.seconds, state.history
+    )
 
 
-@contextmanager
-def process_group() -> Iterator[int]:
-    """The rank among the processes that torchrun started, with their group set up; 0 where there is only this one."""
-    if "LOCAL_RANK" not in os.environ:
-        yield 0
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+def _run(
+    state: TrainState,
+    draw: "_Draw",
+    validate: Callable[[ImageModel], Estimate] | None,
+    log: "_Log",
+    save_every: float,
+) -> None:
+    """Take the steps that are left; report, validate and save where it is time to."""
+    settings, saved_at = state.settings, time.monotonic()
+    batches = minibatches(len(draw.images), settings.batch_size, state.seed, state.num_steps)
+    for done, rows in zip(range(state.num_steps + 1, settings.steps + 1), batches, strict=False):
+        state.step(rows, draw)
+        is_last = done == settings.steps
+        validates = is_last or (settings.validate_every and done % settings.validate_every == 0)
+        saves = state.path and state.rank == 0 and (is_last or time.monotonic() - saved_at > save_every)
+        if validates or saves or len(state.losses) == WINDOW:
+            log.add_losses(state.take_losses())
+        if validates:
+            log.add_validation(validate(state.averaged_model) if validate else None)
+        if saves:
+            state.save()
+            saved_at = time.monotonic()
+
+
+class _Log:
+    """The history of a training, its bar, and its scalars for TensorBoard; the last two in the first process only."""
+
+    def __init__(self, state: TrainState, unit: str, shape: tuple[int, int, int], progress: bool):
+        self.state, self.unit, self.shape = state, unit, shape
+        self.bar = tqdm(
+            total=state.settings.steps, initial=state.num_steps, desc="train", unit="step",
+            disable=not progress or state.rank > 0, mininterval=0.5 if sys.stderr.isatty() else 20.0,
+        )  # fmt: skip
+        self.writer = _tensorboard(state.path.parent, state.num_steps) if state.path and state.rank == 0 else None
+
+    def add_losses(self, losses: Tensor) -> None:
+        mean = self._in_unit(losses.mean().item())
+        self.bar.update(len(losses))
+        self.bar.set_postfix_str(f"{mean:.4f} {self.unit}", refresh=False)
+        self._write("train", mean)
+
+    def add_validation(self, held_out: Estimate | None) -> None:
+        mean = self._in_unit(self.state.take_mean_loss())
+        row = {"step": self.state.num_steps, f"train_{self.unit}": round(mean, 5)}
+        if held_out is not None:
+            row[f"validation_{self.unit}"] = round(self._in_unit(-held_out.log_likelihood), 5)
+            self._write("validation", row[f"validation_{self.unit}"])
+        row["seconds"] = round(self.state.seconds, 1)
+        self.state.history.append(row)
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.bar.close()
+        if self.writer and not (kind and issubclass(kind, OSError)):  # on a full disk it would fail too, and hide why
+            self.writer.close()
+
+    def _write(self, name: str, value: float) -> None:
+        if self.writer:
+            self.writer.add_scalar(f"loss/{name} ({self.unit})", value, self.state.num_steps)
+
+    def _in_unit(self, nats: float) -> float:
+        return bits_per_dim(nats, self.shape) if self.unit == "bits" else nats
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Images and labels of some rows, on the device, transformed."""
+
+    images: Tensor
+    labels: Tensor | None
+    transform: Callable[[Tensor, torch.Generator | None], Tensor] | None
+    device: torch.device
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        x = self.images[rows].to(self.device)
+        condition = None if self.labels is None else self.labels[rows].to(self.device)
+        return x if self.transform is None else self.transform(x, None), condition
+
+
+def _check_arguments(
+    images: Tensor,
+    labels: Tensor | None,
+    validation: Tensor | None,
+    validation_labels: Tensor | None,
+    settings: Settings,
+    unit: str,
+) -> None:
+    check_data(images, labels)
+    if validation is not None:
+        check_data(validation, validation_labels, "validation ")
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit {unit!r}; choose one of {', '.join(UNITS)}")
+    world, size = devices.world_and_rank()[0], settings.batch_size
+    if size % (world * settings.accumulate):
+        raise ValueError(f"batch_size {size} does not divide into {world} processes x {settings.accumulate} parts")
+    if len(images) < size:
+        raise ValueError(f"batch_size {size} is larger than the {len(images)} training images")
+
+
+def _find_state(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The resume state at `path`, if there is one. CheckpointError if it is another training's."""
+    kept = checkpoints.load_resume(path)
+    if kept and (other := checkpoints.identity_differences(kept["identity"], identity)):
+        more = f"; and {len(other) - 10} more" if len(other) > 10 else ""
+        raise CheckpointError(
+            f"{path} belongs to another training ({'; '.join(other[:10])}{more}): delete it to start afresh"
+        )
+    return kept
+
+
+def _tensorboard(folder: Path, start: int):
+    """A writer of scalars, which replaces those of later steps; None where tensorboard is not installed."""
     try:
-        yield dist.get_rank()
-    finally:
-        dist.destroy_process_group()
-
-
-class _Objective(nn.Module):
-    """The loss as a forward pass, where DistributedDataParallel hooks in."""
-
-    def __init__(self, model: ImageModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        return self.model.loss(x, condition)
-
-
-def _optimisers(model: ImageModel, settings: Settings) -> list[torch.optim.Optimizer]:
-    kernels = model.kernels() if settings.muon_lr else []
-    others = [p for p in model.parameters() if not any(p is kernel for kernel in kernels)]
-    adam = torch.optim.Adam(others, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
-    return [adam, Muon(kernels, lr=settings.muon_lr)] if kernels else [adam]
-
-
-def _moving_average(decay: float) -> Callable:
-    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
-        t = num_averaged.item()
-        get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, current, num_averaged)
-
-    return update
-
-
-def _batches(num_images: int, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:
-    """Indices of step start, start + 1, ...: a new permutation each epoch, its remainder left out."""
-    per_epoch = num_images // batch_size
-    epoch, first = divmod(start, per_epoch)
-    while True:
-        order = torch.randperm(num_images, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-        for i in range(first, per_epoch):
-            yield order[i * batch_size : (i + 1) * batch_size]
-        epoch, first = epoch + 1, 0
-
-
-def _seed_step(seed: int, step: int, world: int, rank: int, device: torch.device) -> None:
-    """Make the global generators a function of (seed, step, process): a resumed training then needs no generator
-    state.
-    """
-    number = (seed * 0x9E3779B1 + step * world + rank) % 2**32
-    torch.default_generator.manual_seed(number)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(number)
-
-
-def _local_device(device: str) -> str:
-    if "LOCAL_RANK" in os.environ and device in ("auto", "cuda") and torch.cuda.is_available():
-        return f"cuda:{os.environ['LOCAL_RANK']}"
-    return device
-
-
-def _writer(folder: Path, start: int):
-    from torch.utils.tensorboard import SummaryWriter  # a second to import: only where it is used
-
+        from torch.utils.tensorboard import SummaryWriter  # takes a second: only where it is used
+    except ImportError:
+        return None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=start)
-
-
-def _in_unit(nats: float, unit: str, shape) -> float:
-    return bits_per_dim(nats, tuple(shape)) if unit == "bits" else nats
-
-
-def _kept(resume_path: Path | None) -> str:
-    return f"; the last good state is kept in {resume_path}" if resume_path and resume_path.exists() else ""
-
-
-def _plain(value):
-    """Tuples as lists, so that what was saved compares equal to what is asked."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -7,11 +7,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from filelock import FileLock
+
+from pixellib import files
 
 # One part (train or test) of a data set: images uint8 (N, H, W, C) and labels uint8 (N,).
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -46,8 +47,8 @@ def cached(name: str, part: str, sums: dict[str, tuple[str, str]], sources: dict
     except FileNotFoundError:
         pass
     except RuntimeError as error:
-        say(f"{error}; fetching it again")
-    with alone(folder):
+        report(f"{error}; fetching it again")
+    with locked_folder(folder):
         with suppress(FileNotFoundError, RuntimeError):  # while we waited, another process may have fetched it
             return read_part(folder / f"{part}.npz", *sums[part])
         reasons = []
@@ -59,57 +60,51 @@ def cached(name: str, part: str, sums: dict[str, tuple[str, str]], sources: dict
                     verify(f"images of {name} {key}", images, sums[key][0])
                     verify(f"labels of {name} {key}", labels, sums[key][1])
             except Exception as error:  # whatever went wrong with this source, the next may do
-                reasons.append(f"{title}: {one_line(error)}")
-                say(f"{name}: {reasons[-1]}")
+                reasons.append(f"{title}: {reason(error)}")
+                report(f"{name}: {reasons[-1]}")
                 continue
             for key, (images, labels) in parts.items():
-                with atomic(folder / f"{key}.npz") as file:
-                    np.savez(file, images=images, labels=labels)
+                files.write_atomically(folder / f"{key}.npz", partial(write_part, images, labels))
             return parts[part]
     raise FileNotFoundError(f"{name} could not be had: {'; '.join(reasons)}. To supply it by hand, {by_hand}")
 
 
 def read_part(path: Path, images_sha256: str, labels_sha256: str) -> Arrays:
     """Read and verify one cached part: OSError where there is none, RuntimeError where it is broken."""
+    if (kind := files.kind_of_file(path)) not in ("file", "missing"):
+        raise RuntimeError(f"{path} is broken: it is a {kind}, not a file")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
     except OSError:
         raise
     except Exception as error:  # a broken archive fails in many ways, in zipfile, zlib or numpy
-        raise RuntimeError(f"{path} is broken: {one_line(error)}") from error
+        raise RuntimeError(f"{path} is broken: {reason(error)}") from error
     verify(path, images, images_sha256)
     verify(path, labels, labels_sha256)
     return images, labels
 
 
+def write_part(images: np.ndarray, labels: np.ndarray, path: Path) -> None:
+    """Write one part, for `read_part`."""
+    with open(path, "wb") as file:  # numpy appends .npz to a name that has another ending
+        np.savez(file, images=images, labels=labels)
+
+
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, freed by the system when its holder dies; clear what a killed one left."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        for left in folder.glob("*.partial"):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, waiting for its holder, and remove the downloads that a killed one left half done."""
+    with files.locked(folder / ".lock"):
+        for leftover in folder.glob("*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         yield
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears as ``path`` once it is whole, and never otherwise."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def say(message: str) -> None:
+def report(message: str) -> None:
+    """Print a message for the user where it does not mix with results."""
     print(message, file=sys.stderr, flush=True)
 
 
-def one_line(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """An error's message in one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from pixellib.data import sources
 from pixellib.data.cache import Arrays, cache_dir, cached, verify
 
 SPLITS = ("train", "validation", "test")
-FASHION_MNIST_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 # SHA-256 of images and labels. MNIST: of the four IDX files, decompressed. The others: of the decoded uint8
 # arrays, (N, H, W, C) and (N,), whatever source they came from.
@@ -27,16 +25,6 @@ MNIST_SUMS = {
     "test": (
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-}
-FASHION_MNIST_SUMS = {
-    "train": (
-        "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-        "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
-    ),
-    "test": (
-        "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-        "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
     ),
 }
 CIFAR10_SUMS = {
@@ -60,22 +48,10 @@ def mnist(part: str) -> Arrays:
     return images[..., None], labels
 
 
-def fashion_mnist(part: str) -> Arrays:
-    by_hand = cache_dir() / "fashion_mnist"
-    fetch = {
-        str(folder): lambda scratch, folder=folder: sources.idx_folder(folder)
-        for folder in (by_hand, FASHION_MNIST_DEBIAN)
-        if (folder / "train-images-idx3-ubyte.gz").exists()
-    }
-    fetch["torchvision"] = sources.fashion_mnist_torchvision
-    advice = f"install Debian's package dataset-fashion-mnist or put its four .gz files into {by_hand}"
-    return cached("fashion_mnist", part, FASHION_MNIST_SUMS, fetch, advice)
-
-
 def cifar10(part: str) -> Arrays:
     fetch = {"npm": sources.cifar10_npm, "torchvision": sources.cifar10_torchvision}
     archive = cache_dir() / "cifar10" / "cifar-10-python.tar.gz"
-    if archive.exists():
+    if archive.is_file():
         fetch = {str(archive): partial(sources.cifar10_archive, archive), **fetch}
     return cached("cifar10", part, CIFAR10_SUMS, fetch, f"put {archive.name} into {archive.parent}")
 
@@ -83,8 +59,8 @@ def cifar10(part: str) -> Arrays:
 def offline_crops(part: str) -> Arrays:
     path = sources.embedded("offline_crops/crops.png")
     try:
-        sheet = np.asarray(Image.open(path))
-    except (OSError, SyntaxError) as error:
+        sheet = sources.read_picture(path, (512, 960))
+    except (RuntimeError, ValueError) as error:
         raise RuntimeError(f"{path} is broken: {error}") from error
     verify(path, sheet, OFFLINE_CROPS_SUM)
     # Rows of 16 crops: 4 of each of the five photographs for training, then 1 each for validation, for test.
@@ -113,9 +89,6 @@ class Dataset:
 
 DATASETS = {
     "mnist": Dataset(mnist, (1, 28, 28), 60_000, 10_000, 10_000, "CC BY-SA 3.0", "embedded in the repository"),
-    "fashion_mnist": Dataset(
-        fashion_mnist, (1, 28, 28), 60_000, 10_000, 10_000, "MIT", "Debian package or torchvision"
-    ),
     "cifar10": Dataset(cifar10, (3, 32, 32), 50_000, 5_000, 10_000, "none stated", "npm or torchvision"),
     "offline_crops": Dataset(
         offline_crops, (3, 32, 32), 400, 80, 80, "public domain and CC0", "embedded in the repository"
@@ -128,9 +101,9 @@ NAMES = (*DATASETS, IMAGENET64)
 def load(name: str, split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     """Load one split of a data set, fetching it into the cache where it is not there yet.
 
-    ``name`` is one of ``NAMES``; ``split`` is train, validation or test, where validation is the end of the
-    published training part and train is the rest of it; ``root``, for imagenet64 alone, is the folder with
-    ``train`` and ``valid`` (default: ``imagenet64`` in the cache folder).
+    name: one of ``NAMES``. split: train, validation or test, where validation is the end of the published training
+    part and train is the rest of it. root: for imagenet64 only, the folder with ``train`` and ``valid`` (default:
+    ``imagenet64`` in the cache folder).
 
     Returns images uint8 (N, C, H, W), 0..255, contiguous, and labels int64 (N,): the digit, the class, the
     photograph a crop was cut from; zeros for imagenet64, whose folder states none. The images of imagenet64
@@ -138,6 +111,10 @@ def load(name: str, split: str, root: str | Path | None = None) -> tuple[Tensor,
 
     Raises ValueError for an unknown name or split, FileNotFoundError for data that are not there and could
     not be fetched, RuntimeError for embedded data that are broken.
+
+    >>> images, labels = load("mnist", "test")
+    >>> images.shape, labels[:3].tolist()
+    (torch.Size([10000, 1, 28, 28]), [7, 2, 1])
     """
     if name not in NAMES:
         raise ValueError(f"unknown data set {name!r}; choose from {', '.join(NAMES)}")
@@ -146,7 +123,7 @@ def load(name: str, split: str, root: str | Path | None = None) -> tuple[Tensor,
     if name == IMAGENET64:
         return load_imagenet64(Path(root or cache_dir() / IMAGENET64), split)
     if root is not None:
-        raise ValueError(f"root= is for {IMAGENET64} alone; {name} knows where its files are")
+        raise ValueError(f"root= is for {IMAGENET64} only: the files of {name} have their own place")
     dataset = DATASETS[name]
     images, labels = dataset.read("test" if split == "test" else "train")
     rows = split_rows(split, len(images), dataset.num_validation)
@@ -180,6 +157,9 @@ def describe() -> list[dict[str, object]]:
     """What ``load`` offers: name, shape (C, H, W), images per split, licence, source, and whether it is here.
 
     Downloads and reads nothing. The sizes of imagenet64 are those of the reader's folder, so None here.
+
+    >>> [row["name"] for row in describe()]
+    ['mnist', 'cifar10', 'offline_crops', 'imagenet64']
     """
     rows = [
         {

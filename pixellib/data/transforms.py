@@ -1,4 +1,4 @@
-"""Between stored images and what models eat: scale, unscale, binarise, dequantise, permute intensities.
+"""What is done to stored images before a model sees them: scale, binarise, dequantise, make grey, permute intensities.
 
 Random functions take an optional ``torch.Generator``, which must live on the device of the images; without
 one they use PyTorch's global generator.
@@ -7,68 +7,114 @@ one they use PyTorch's global generator.
 import torch
 from torch import Tensor
 
+from pixellib.seeds import check_seed
+
 __all__ = ["IntensityPermutation", "binarise", "dequantise", "grey", "scale", "unscale"]
 
 
-def scale(x: Tensor) -> Tensor:
-    """Map intensities 0..255 (uint8, any shape) to float32 in [-1, 1]."""
-    return x.float() / 127.5 - 1
+def scale(x: Tensor, num_levels: int = 256) -> Tensor:
+    """Map levels 0..L-1 to [-1, 1]: 0 to -1, L - 1 to 1, evenly spaced.
 
+    x: integers or floats of any shape. Returns float32 for integers, and the dtype of x for floats.
 
-def unscale(y: Tensor) -> Tensor:
-    """Invert ``scale``: float (any shape, any float dtype) to uint8, by rounding and clamping.
-
-    ``unscale(scale(x))`` is x for all 256 values, also when the scaled values were stored as bfloat16 or
-    float16 in between: two levels lie 2/255 apart, the rounding error of bfloat16 below 1 is at most 1/512.
+    >>> scale(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    >>> scale(torch.tensor([0, 1, 2]), num_levels=3)
+    tensor([-1.,  0.,  1.])
     """
-    return ((y.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    y = x if x.is_floating_point() else x.float()
+    return y * (2 / (num_levels - 1)) - 1
+
+
+def unscale(y: Tensor, num_levels: int = 256) -> Tensor:
+    """The level nearest to each scaled value: the inverse of `scale`, by rounding and clamping.
+
+    y: floats of any shape. Returns uint8, or int64 for more than 256 levels. `unscale(scale(x))` is x for all 256
+    values, also when the scaled values were stored as bfloat16 or float16 in between: two levels lie 2/255 apart, and
+    the rounding error of bfloat16 below 1 is at most 1/512.
+
+    >>> unscale(torch.tensor([-1.0, 0.1, 7.0])).tolist()
+    [0, 140, 255]
+    """
+    y = y if y.dtype == torch.float64 else y.float()
+    levels = ((y + 1) * ((num_levels - 1) / 2)).round().clamp(0, num_levels - 1)
+    return levels.to(torch.uint8 if num_levels <= 256 else torch.int64)
 
 
 def binarise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw each pixel of ``x`` (uint8, any shape) as 255 with probability x / 255, else 0 (uint8).
+    """Draw each pixel of x (uint8, any shape) as 255 with probability x / 255, else as 0 (uint8).
 
     The draw is over the 255 integers 0..254, of which exactly x are smaller than x: 0 never becomes 255, 255
-    always stays, and no rounding of a fraction enters.
+    always stays, and no rounding of a fraction enters. ValueError for other types than uint8.
+
+    >>> binarise(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    [0, 255]
     """
+    _require_uint8("binarise", x)
     draws = torch.randint(255, x.shape, generator=generator, dtype=torch.uint8, device=x.device)
     return (draws < x).byte() * 255
 
 
 def dequantise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Spread each intensity of ``x`` (uint8, any shape) over its level: (x + u) / 256, float32 in [0, 1).
+    """Spread each intensity of x (uint8, any shape) over its level: (x + u) / 256, float32 in [0, 1).
 
     The noise u is drawn from the multiples of 2^-16 below 1. With 8 bits for x and 16 for u the sum fits the
-    24 bits of float32 exactly, so no rounding can carry a value into the next level or to 1.
+    24 bits of float32 exactly, so no rounding can carry a value into the next level or to 1. ValueError for other
+    types than uint8.
+
+    >>> y = dequantise(torch.full((3,), 255, dtype=torch.uint8))
+    >>> bool((255 / 256 <= y).all() and (y < 1).all())
+    True
     """
+    _require_uint8("dequantise", x)
     u = torch.randint(2**16, x.shape, generator=generator, dtype=torch.float32, device=x.device) / 2**16
     return (x + u) / 256
 
 
 def grey(x: Tensor) -> Tensor:
-    """Brightness of colour images, uint8 (N, 3, H, W) -> (N, 1, H, W): the luma of Rec. 601, rounded."""
+    """Brightness of colour images, uint8 (N, 3, H, W) -> (N, 1, H, W): the luma of Rec. 601, rounded.
+
+    ValueError for other types and shapes.
+
+    >>> grey(torch.full((1, 3, 1, 1), 7, dtype=torch.uint8)).flatten().tolist()
+    [7]
+    """
+    _require_uint8("grey", x)
+    if x.dim() != 4 or x.shape[1] != 3:
+        raise ValueError(f"grey expects colour images (N, 3, H, W), got {tuple(x.shape)}")
     weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).view(3, 1, 1)
     return torch.cat([(part * weights).sum(1, keepdim=True).round().byte() for part in x.split(1000)])
 
 
 class IntensityPermutation:
-    """A one-to-one mapping of the levels 0..L-1 onto themselves, drawn from a seed: unordered symbols for ordered ones.
+    """A permutation of the levels 0..L-1, drawn from a seed: it turns an ordered alphabet into an unordered one.
 
-    window: levels trade places only within consecutive windows of so many, None for all; 1 leaves every level where it
-    is. num_levels: L, at most 256. ValueError for other numbers.
+    num_levels: L, at most 256. seed: 0 to 2^32 - 1. window: only levels in the same of consecutive windows of so many
+    are exchanged; None for all of them, and 1 leaves every level where it is. ValueError for other numbers.
+
+    >>> permutation = IntensityPermutation(num_levels=8, seed=1)
+    >>> x = torch.arange(8, dtype=torch.uint8)
+    >>> torch.equal(permutation.inverse(permutation(x)), x)
+    True
     """
 
     def __init__(self, num_levels: int = 256, seed: int = 0, window: int | None = None):
         window = num_levels if window is None else window
-        if not 1 <= num_levels <= 256 or not 1 <= window <= num_levels:
+        are_integers = isinstance(num_levels, int) and isinstance(window, int)
+        if not are_integers or not 1 <= num_levels <= 256 or not 1 <= window <= num_levels:
             raise ValueError(f"expected 1..256 levels and windows of 1 to that many, got {num_levels}, {window}")
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed(seed))
         self._made_by = f"{num_levels}, {seed}, {window}"
         parts = torch.arange(num_levels).split(window)
         self._set(torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts]))
 
     @classmethod
     def of_table(cls, table: Tensor) -> "IntensityPermutation":
-        """The mapping of level v to table[v], integers (L,). ValueError unless they are 0..L-1, each once."""
+        """The mapping of level v to table[v], integers (L,). ValueError unless they are 0..L-1, each once.
+
+        >>> IntensityPermutation.of_table(torch.tensor([2, 0, 1]))(torch.tensor([0], dtype=torch.uint8))
+        tensor([2], dtype=torch.uint8)
+        """
         if not 1 <= len(table) <= 256 or not torch.equal(table.long().sort().values, torch.arange(len(table))):
             raise ValueError("a permutation's table holds the levels 0..L-1, each once, L at most 256")
         permutation = cls(len(table))
@@ -92,6 +138,12 @@ class IntensityPermutation:
 
     @staticmethod
     def _look_up(table: Tensor, x: Tensor) -> Tensor:
-        if x.dtype != torch.uint8 or (x.numel() and int(x.max()) >= len(table)):  # a uint8 tensor knows no 256
-            raise ValueError(f"expected uint8 values 0..{len(table) - 1}, got {x.dtype}, max {x.max().item()}")
+        _require_uint8("IntensityPermutation", x)
+        if x.numel() and (largest := int(x.max())) >= len(table):
+            raise ValueError(f"IntensityPermutation expected values 0..{len(table) - 1}, got {largest}")
         return table.to(x.device)[x.int()]
+
+
+def _require_uint8(name: str, x: Tensor) -> None:
+    if x.dtype != torch.uint8:
+        raise ValueError(f"{name} expected uint8 images, values 0..255, got {x.dtype}")

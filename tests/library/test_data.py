@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from pictures import claims
 
 from pixellib.data import NAMES, SPLITS, datasets, describe, load, sources
 
@@ -89,8 +90,7 @@ def test_readme_lists_every_embedded_file_with_its_checksum():
     assert listed == found
     # The checksums that loading compares with are stated too.
     sums = [s for pair in datasets.MNIST_SUMS.values() for s in pair]
-    for table in (datasets.FASHION_MNIST_SUMS, datasets.CIFAR10_SUMS):
-        sums += [s for pair in table.values() for s in pair]
+    sums += [s for pair in datasets.CIFAR10_SUMS.values() for s in pair]
     assert [s for s in [*sums, datasets.OFFLINE_CROPS_SUM] if s not in text] == []
 
 
@@ -133,6 +133,14 @@ def test_a_spoilt_embedded_file_is_refused_by_name(own_copy, name, file, spoil):
     with pytest.raises(RuntimeError, match=f"{re.escape(str(path))} is broken: ") as error:
         load(name, "test")
     assert "\n" not in str(error.value)
+
+
+def test_a_sheet_of_crops_that_claims_to_be_huge_is_refused_before_it_is_decoded(own_copy):
+    (own_copy / "offline_crops/crops.png").write_bytes(claims(30_000, 30_000))
+    with pytest.raises(
+        RuntimeError, match=r"crops\.png is broken: .* claims far too many pixels; expected 512x960 RGB"
+    ):
+        load("offline_crops", "test")
 
 
 def test_a_missing_embedded_file_is_named_with_the_remedy(own_copy):

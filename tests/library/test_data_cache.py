@@ -1,11 +1,11 @@
 """The cache of fetched data: verified, mended, and safe when processes collide or die."""
 
-import gzip
 import hashlib
 import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixellib.data import cache, datasets, sources
+from pixellib.data import cache, sources
 
 RNG = np.random.default_rng(0)
 PARTS = {
@@ -183,14 +183,21 @@ def test_a_killed_fetch_leaves_no_data_and_the_next_one_succeeds(tmp_path, folde
     assert {p.name for p in folder.iterdir()} - {".lock"} == {"train.npz", "test.npz"}
 
 
-def test_an_atomic_file_that_fails_half_way_never_appears(tmp_path):
-    target = tmp_path / "file"
-    target.write_text("before")
-    with pytest.raises(OSError, match="disk full"), cache.atomic(target) as file:
-        file.write(b"half")
-        raise OSError("disk full")
-    assert target.read_text() == "before"
-    assert list(tmp_path.iterdir()) == [target]
+def test_a_pipe_in_the_place_of_the_data_is_refused_instead_of_waited_for(folder):
+    folder.mkdir()
+    os.mkfifo(folder / "test.npz")
+    with pytest.raises(RuntimeError, match=r"test\.npz is broken: it is a pipe, not a file"):
+        cache.read_part(folder / "test.npz", *sums_of(PARTS)["test"])
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(folder):
+    """Its name says which process wrote it."""
+    folder.mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (folder / f".test.npz.{ended.pid}@{socket.gethostname()}.x1.tmp").write_text("half")
+    toy(only=Source(PARTS))
+    assert {p.name for p in folder.iterdir()} - {".lock"} == {"train.npz", "test.npz"}
 
 
 # ---- sources
@@ -274,10 +281,10 @@ def test_a_wrong_archive_put_there_by_hand_is_refused_by_name(tmp_path):
 def test_torchvision_data_sets_become_arrays_of_one_form(tmp_path):
     grey = torch.arange(2 * 28 * 28, dtype=torch.uint8).view(2, 28, 28)
 
-    def fashion(root, train, download):
+    def greys(root, train, download):
         return SimpleNamespace(data=grey, targets=torch.tensor([3, 9]))
 
-    images, labels = sources.from_torchvision(fashion, tmp_path)["test"]
+    images, labels = sources.from_torchvision(greys, tmp_path)["test"]
     assert images.shape == (2, 28, 28, 1) and np.array_equal(images[..., 0], grey.numpy())
     assert labels.dtype == np.uint8 and labels.tolist() == [3, 9]
 
@@ -289,29 +296,3 @@ def test_torchvision_data_sets_become_arrays_of_one_form(tmp_path):
     parts = sources.from_torchvision(colour, tmp_path)
     assert_same(parts["train"], PARTS["test"])
     cache.verify("images", parts["test"][0], sums_of(PARTS)["test"][0])  # takes contiguous arrays alone
-
-
-def test_fashion_mnist_is_taken_from_files_where_there_are_any(tmp_path, monkeypatch):
-    debian = tmp_path / "debian"
-    debian.mkdir()
-    rng = np.random.default_rng(2)
-    parts = {}
-    for part, prefix, n in (("train", "train", 5), ("test", "t10k", 3)):
-        images, labels = rng.integers(256, size=(n, 28, 28, 1), dtype=np.uint8), np.arange(n, dtype=np.uint8)
-        header = np.array([n, 28, 28], ">u4").tobytes()
-        (debian / f"{prefix}-images-idx3-ubyte.gz").write_bytes(
-            gzip.compress(b"\0\0\x08\x03" + header + images.tobytes())
-        )
-        (debian / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(
-            gzip.compress(b"\0\0\x08\x01" + header[:4] + labels.tobytes())
-        )
-        parts[part] = (images, labels)
-    monkeypatch.setattr(datasets, "FASHION_MNIST_DEBIAN", debian)
-    monkeypatch.setattr(datasets, "FASHION_MNIST_SUMS", sums_of(parts))
-    monkeypatch.setattr(sources, "fashion_mnist_torchvision", Source(OSError("must not be asked")))
-    assert_same(datasets.fashion_mnist("train"), parts["train"])
-    # and put there by hand, where the package is not installed
-    (tmp_path / "fashion_mnist/train.npz").unlink()
-    for path in debian.iterdir():
-        path.rename(tmp_path / "fashion_mnist" / path.name)
-    assert_same(datasets.fashion_mnist("train"), parts["train"])

@@ -1,8 +1,11 @@
 """The reader's own folder of images: decoded once, mapped, and wrong files named."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
+from pictures import claims
 from PIL import Image
 
 from pixellib.data import load, sources
@@ -91,6 +94,34 @@ def test_a_truncated_cache_is_decoded_again(root, store):
         assert torch.equal(load("imagenet64", "test", root=root)[0], before)
 
 
+@pytest.mark.parametrize("where", [-1, 20_000, 100, 0])
+def test_a_flipped_byte_in_the_cache_is_noticed_said_and_mended(root, store, capsys, where):
+    before = load("imagenet64", "test", root=root)[0].clone()
+    (file,) = store.glob("*.npy")
+    content = bytearray(file.read_bytes())
+    content[where] ^= 1
+    file.write_bytes(content)
+    assert torch.equal(load("imagenet64", "test", root=root)[0], before)
+    assert f"{file} is broken: its SHA-256 is" in capsys.readouterr().err
+
+
+def test_a_cache_without_its_digest_is_decoded_again(root, store):
+    load("imagenet64", "test", root=root)
+    (digest,) = store.glob("*.sha256")
+    before = digest.read_text()
+    digest.unlink()
+    load("imagenet64", "test", root=root)
+    assert digest.read_text() == before
+
+
+def test_the_cache_is_verified_once_per_process(root):
+    """Reading 16 GB for each split would take minutes."""
+    load("imagenet64", "train", root=root)
+    hits = sources.verify_file.cache_info().hits
+    load("imagenet64", "validation", root=root)
+    assert sources.verify_file.cache_info().hits == hits + 1
+
+
 @pytest.mark.parametrize(
     "size, mode, found",
     [((64, 63), "RGB", "64x63 RGB"), ((64, 64), "L", "64x64 L"), ((64, 64), "RGBA", "64x64 RGBA")],
@@ -113,6 +144,20 @@ def test_a_file_that_cannot_be_decoded_is_named(root, keep):
     with pytest.raises(RuntimeError, match=r"any name/1\.PNG cannot be decoded: ") as error:
         load("imagenet64", "test", root=root)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("side", [100, 30_000, 100_000])
+def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded(root, side):
+    path = root / "valid/any name/1.PNG"
+    path.write_bytes(claims(side, side))
+    with pytest.raises(ValueError, match=r"1\.PNG (is 100x100 RGB|claims far too many pixels); expected 64x64 RGB"):
+        load("imagenet64", "test", root=root)
+
+
+def test_a_pipe_among_the_images_is_refused_instead_of_waited_for(root):
+    os.mkfifo(root / "valid/any name/5.png")
+    with pytest.raises(RuntimeError, match=r"5\.png cannot be decoded: it is a pipe"):
+        load("imagenet64", "test", root=root)
 
 
 def test_folders_that_do_not_fit_are_named(root):

@@ -21,6 +21,18 @@ def test_unscale_inverts_scale_for_every_level(dtype):
     assert torch.equal(unscale(scale(LEVELS).to(dtype)), LEVELS)
 
 
+@pytest.mark.parametrize("num_levels", [2, 3, 8, 256, 1000])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.float64])
+def test_any_number_of_levels_is_scaled_to_the_same_range_and_back(num_levels, dtype):
+    levels = torch.arange(num_levels, dtype=dtype)
+    y = scale(levels, num_levels)
+    assert y.dtype == (torch.float32 if dtype == torch.int64 else dtype), "floats keep their precision"
+    torch.testing.assert_close(y, torch.linspace(-1, 1, num_levels, dtype=y.dtype))
+    back = unscale(y, num_levels)
+    assert back.dtype == (torch.uint8 if num_levels <= 256 else torch.int64)
+    assert torch.equal(back.to(dtype), levels)
+
+
 def test_unscale_rounds_to_the_nearest_level_and_clamps():
     almost_half_a_level = 0.49 * 2 / 255
     assert torch.equal(unscale(scale(LEVELS) + almost_half_a_level), LEVELS)
@@ -94,7 +106,7 @@ def test_permutations_follow_from_their_seed():
 
 @pytest.mark.parametrize(("options", "x"), [
     ({"num_levels": 257}, LEVELS), ({"num_levels": 0}, LEVELS), ({"window": 0}, LEVELS), ({"window": 300}, LEVELS),
-    ({"num_levels": 8}, LEVELS), ({}, LEVELS.float()),
+    ({"num_levels": 8}, LEVELS), ({}, LEVELS.float()), ({"num_levels": 2.5}, LEVELS), ({}, torch.empty(0)),
 ])  # fmt: skip
 def test_what_cannot_be_permuted_is_refused(options, x):
     with pytest.raises(ValueError, match="expected"):
@@ -104,3 +116,22 @@ def test_what_cannot_be_permuted_is_refused(options, x):
 def test_brightness_weighs_green_most_and_keeps_greys():
     colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [7, 7, 7], [255, 255, 255]], dtype=torch.uint8)
     assert grey(colours.view(5, 3, 1, 1)).flatten().tolist() == [76, 150, 29, 7, 255]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70, 10**20_000, 0.5], ids=["negative", "large", "huge", "fraction"])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(ValueError, match=r"seed must be an integer from 0 to 2\^32 - 1"):
+        IntensityPermutation(seed=seed)
+
+
+@pytest.mark.parametrize("transform", [binarise, dequantise, grey])
+@pytest.mark.parametrize("x", [torch.rand(2, 3, 4, 4), torch.zeros(2, 3, 4, 4).long()])
+def test_images_that_are_not_uint8_are_refused(transform, x):
+    """Images already divided by 255 would all become black."""
+    with pytest.raises(ValueError, match=f"{transform.__name__} expected uint8 images, values 0..255, got {x.dtype}"):
+        transform(x)
+
+
+def test_only_colour_images_have_a_brightness():
+    with pytest.raises(ValueError, match=r"grey expects colour images \(N, 3, H, W\), got \(2, 1, 4, 4\)"):
+        grey(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))

@@ -15,8 +15,9 @@ def test_auto_takes_a_gpu_only_where_there_is_one(monkeypatch):
     assert devices.resolve("cpu") == CPU
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "gpu", ""])
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "gpu", "", "meta"])
 def test_a_device_that_is_not_here_is_refused_with_the_choices(device):
+    """Nor one that has shapes only, and computes nothing."""
     if device.startswith("cuda") and torch.cuda.device_count() > (device == "cuda:1"):
         device = f"cuda:{torch.cuda.device_count()}"
     if device == "mps" and torch.backends.mps.is_available():
@@ -57,5 +58,6 @@ def test_an_unknown_precision_is_refused_with_the_choices():
 
 def test_the_hardware_is_named_in_one_line():
     line = devices.hardware(CPU)
-    threads = torch.get_num_threads()
+    threads = devices.threads()
+    assert threads == torch.get_num_threads()
     assert line.endswith(f", {threads} thread" + "s" * (threads > 1)) and "\n" not in line

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
+from toys import Toy
 
 from pixellib.data import binarise
 from pixellib.evaluation import bits_per_dim, evaluate, m_sample_bound
-from pixellib.models import IWAE, ImageModel
+from pixellib.models import IWAE
 
 
-class Given(ImageModel):
+class Given(Toy):
     """log p(x) is read off the image itself: its first two pixels, high byte and low byte."""
 
     kind = "exact"
@@ -20,7 +21,7 @@ class Given(ImageModel):
         return number if condition is None else number - condition
 
 
-class Weighed(ImageModel):
+class Weighed(Toy):
     """Hands out the columns of a given table of log-weights (M, N) in order; the image says which column is its own."""
 
     kind = "lower bound"
@@ -145,8 +146,53 @@ def test_an_evaluation_repeats_and_leaves_model_and_generator_as_they_were(iwae,
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_nothing_to_evaluate_is_refused(iwae, digits):
-    with pytest.raises(ValueError, match="there are no images to evaluate"):
-        evaluate(iwae, digits[:0], device="cpu")
-    with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
-        evaluate(iwae, binarise(digits[:2]), num_samples=0, device="cpu")
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"images": numbered(0)}, "there are no images to evaluate"),
+        ({"images": numbered(3) / 255}, r"images must be uint8 of shape \(N, C, H, W\), got torch.float32"),
+        ({"images": numbered(3)[0]}, r"images must be uint8 of shape \(N, C, H, W\), got torch.uint8 of shape"),
+        ({"labels": torch.zeros(2)}, "there must be one label per image: got 3 images, 2 labels"),
+        ({"labels": torch.zeros(4)}, "there must be one label per image: got 3 images, 4 labels"),
+        ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"seed": 2**63}, r"seed must be an integer from 0 to 2\^32 - 1"),
+        ({"seed": -1}, r"seed must be an integer from 0 to 2\^32 - 1"),
+        ({"num_samples": 0}, "num_samples must be at least 1, got 0"),
+        ({"num_samples": 5}, "Given has no log-weights: num_samples is for models with latent variables"),
+        ({"device": "meta"}, "device 'meta' is not available here"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(arguments, complaint):
+    """Batches of -1 images would evaluate none of them, to a perfect score of 0."""
+    model = Given()
+    with pytest.raises(ValueError, match=complaint):
+        evaluate(model, **{"images": numbered(3), "device": "cpu", **arguments})
+    assert model.training
+
+
+def test_a_bound_is_refused_for_models_without_log_weights():
+    with pytest.raises(ValueError, match="Given has no log-weights"):
+        m_sample_bound(Given(), numbered(3), 5)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_an_evaluation_that_fails_leaves_the_model_in_its_mode(mode):
+    """Each module in its own: a frozen part stays frozen."""
+
+    class Failing(Given):
+        def log_prob(self, x, condition=None):
+            assert not any(module.training for module in self.modules())
+            raise KeyboardInterrupt
+
+    model = Failing().train(mode)
+    model.frozen = torch.nn.Dropout().eval()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, numbered(3), device="cpu")
+    assert model.training == mode and not model.frozen.training
+
+
+def test_the_record_of_a_single_image_can_be_written():
+    """It has no standard error, and JSON no NaN."""
+    assert evaluate(Given(), numbered(1), device="cpu").as_record("test")["standard_error"] is None

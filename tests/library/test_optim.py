@@ -3,16 +3,17 @@
 import pytest
 import torch
 from torch import nn
+from toys import Toy
 
 from pixellib.likelihoods import Categorical, LogisticMixture
-from pixellib.models import GatedPixelCNN, ImageModel, PixelCNNpp
+from pixellib.models import GatedPixelCNN, PixelCNNpp
 from pixellib.optim import Muon, orthogonal
 from pixellib.training import Settings, fit
 
 BLANK = torch.zeros(8, 1, 2, 2, dtype=torch.uint8)
 
 
-class Plane(ImageModel):
+class Plane(Toy):
     """loss = <slope, kernel> + bias: every gradient is known."""
 
     kind = "exact"
@@ -77,7 +78,7 @@ def test_a_kernel_moves_its_rate_along_each_direction_whatever_the_gradient_and_
     ],
     ids=["gated", "weight-normalised", "plus-plus"],
 )
-def test_muon_moves_kernels_but_no_gains_and_not_the_last_layer(model):
+def test_muon_moves_kernels_but_neither_gains_nor_the_last_layer(model):
     kernels = {id(p) for p in model.kernels()}
     names = [name for name, p in model.named_parameters() if id(p) in kernels]
     assert names and all(name.endswith(("weight", "weight.original1")) for name in names)
@@ -103,18 +104,18 @@ def test_a_training_with_it_resumes_to_the_same_bytes(digits, tmp_path):
     settings = Settings(steps=12, batch_size=8, muon_lr=0.02)
 
     class Interrupted(GatedPixelCNN):
-        left = 10**9
+        _left = 10**9  # not public, so no part of what the training is
 
         def loss(self, x, condition=None):
-            self.left -= 1
-            if self.left < 0:
+            self._left -= 1
+            if self._left < 0:
                 raise KeyboardInterrupt
             return super().loss(x, condition)
 
     def train(folder, left=10**9):
         torch.manual_seed(0)
         model = Interrupted(num_layers=1, num_filters=8, kernel_size=3)
-        model.left = left
+        model._left = left
         return fit(model, digits[:100], settings, folder=folder, save_every=0, progress=False, device="cpu").model
 
     alone = train(tmp_path / "alone")

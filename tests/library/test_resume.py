@@ -21,8 +21,8 @@ from pixellib.training import Settings, fit
 
 STEPS = 240
 SETTINGS = Settings(
-    steps=STEPS, batch_size=40, learning_rate=3e-3, schedule="cosine", warmup_steps=20, ema_decay=0.99, max_grad_norm=50.0,
-    accumulate=2, validate_every=80,
+    steps=STEPS, batch_size=40, learning_rate=3e-3, schedule="cosine", warmup_steps=20, ema_decay=0.99,
+    max_grad_norm=50.0, accumulate=2, validate_every=80,
 )  # fmt: skip
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["pixellib.training", "torch._dynamo", "torch.utils.tensorboard"])
@@ -31,10 +31,10 @@ PROCESSES.set_forkserver_preload(["pixellib.training", "torch._dynamo", "torch.u
 class Dotted(IWAE):
     """Writes a dot for every batch it is trained on, so that a test can tell what each process did."""
 
-    dots = -1
+    _dots = -1  # not public, so no part of what the training is
 
     def loss(self, x, condition=None):
-        os.write(self.dots, b".")
+        os.write(self._dots, b".")
         return super().loss(x, condition)
 
 
@@ -44,10 +44,11 @@ def train(folder: Path, save_every: float, die_writing: int | None = None) -> No
     if die_writing:
         save, calls = torch.save, iter(range(1, 10**6))
 
-        def save_or_die(state, path):
-            save(state, path)
+        def save_or_die(state, file):
+            save(state, file)
             if next(calls) == die_writing:
-                os.truncate(path, os.path.getsize(path) // 2)
+                file.flush()
+                os.truncate(file.name, os.path.getsize(file.name) // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         torch.save = save_or_die
@@ -56,7 +57,7 @@ def train(folder: Path, save_every: float, die_writing: int | None = None) -> No
     torch.manual_seed(0)
     model = Dotted(num_latents=(8,), num_hidden=(32,), num_samples=3)
     with open(folder / f"dots-{os.getpid()}", "wb") as dots:
-        model.dots = dots.fileno()
+        model._dots = dots.fileno()
         training = fit(
             model, digits, SETTINGS, validation=validation, transform=binarise, unit="nats", device="cpu",
             folder=folder, save_every=save_every, progress=False,
