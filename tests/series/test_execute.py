@@ -234,6 +234,32 @@ def test_a_broken_notebook_is_named(root, content):
     assert inputs.of_source(root / "notebooks" / "01_a.ipynb") == inputs.of(""), "its job will say what is wrong"
 
 
+# --- promoting
+
+
+@pytest.mark.parametrize("profile", ["reference", "quick"])
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--version"], ["--list-rules"], ["--unlock"], ["sweep"]])
+def test_only_a_complete_build_of_the_reference_profile_promotes(root, monkeypatch, capsys, profile, options):
+    """Snakemake ends with 0 after a plan, too, and after a build of something else."""
+    monkeypatch.setattr(build, "_snakemake", lambda *_: 0)
+    log = root / "build" / profile / "logs" / "snakemake.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("what snakemake said\n")
+    shown = nbformat.v4.new_output("display_data", {"image/png": "cG5n", "text/plain": "<figure 01_a_x: alt>"})
+    cells = [nbformat.v4.new_code_cell("1", outputs=[shown])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "01_a.ipynb")
+    execute.write(execute.read(root / "01_a.ipynb"), build.executed("01_a"))
+    build.build(profile, 1, options)
+    promoted = {path.name: path.read_bytes() for path in (root / "figures").glob("*.png")}
+    message = capsys.readouterr().err
+    if options:
+        assert promoted == {} and "build complete" not in message
+        assert message.startswith("what snakemake said\n") and "nothing was promoted" in message
+    else:
+        assert promoted == ({"01_a_x.png": b"png"} if profile == "reference" else {})
+        assert f"{profile} build complete" in message
+
+
 # --- publishing
 
 
