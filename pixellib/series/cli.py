@@ -62,10 +62,10 @@ def train(
     fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
 ) -> None:
     """Train a run, or go on where it was stopped; on many devices with torchrun -m pixellib train NAME."""
-    from pixellib import training
+    from pixellib import devices
     from pixellib.series import runs
 
-    with training.process_group() as rank:  # torchrun starts this once per device
+    with devices.process_group() as rank:  # torchrun starts this once per device
         record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh)
     if rank > 0:
         return

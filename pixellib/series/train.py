@@ -29,7 +29,7 @@ def train(
 
     The weights are stored in half precision and every number of the record is measured on weights so rounded.
     Checkpoint and record are written at the end, together: what is stopped before that leaves neither. resume: False
-    discards what an earlier training left in the folder. In a `training.process_group` every process calls this and
+    discards what an earlier training left in the folder. In a `devices.process_group` every process calls this and
     takes its share of the work; the first one writes.
 
     Raises CheckpointError if the folder holds an unfinished training of another identity, RuntimeError while another

@@ -16,7 +16,8 @@ import torch.distributed as dist
 from pixellib import checkpoints, data, files
 from pixellib.evaluation import evaluate
 from pixellib.models import IWAE
-from pixellib.training import Settings, fit, process_group
+from pixellib.devices import process_group
+from pixellib.training import Settings, fit
 
 SETTINGS = Settings(
     steps=6, batch_size=20, accumulate=2, max_grad_norm=1.0, ema_decay=0.5, precision="fp32", validate_every=3

@@ -278,7 +278,7 @@ def test_logits_that_become_nan_stop_the_training_at_their_step(tmp_path):
             return -Bernoulli()(self.logits + (torch.nan if self.calls == 5 else 0)).log_prob(x).mean()
 
     x = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
-    with pytest.raises(NonFiniteLoss, match="Bernoulli: the .* are not finite at step 5; the last good state"):
+    with pytest.raises(NonFiniteLoss, match=r"Bernoulli: the .* are not finite at step 5; the last good state"):
         quiet(Breaking(), x, Settings(steps=9, batch_size=4), folder=tmp_path, save_every=0)
     assert checkpoints.load_resume(tmp_path / "resume.pt")["step"] == 4
 

@@ -35,8 +35,8 @@ def test_imports_point_downwards(copy):
     [
         ("evaluation.py", "from pixellib.series import paths"),  # the library knows nothing of the series
         ("likelihoods/base.py", "from pixellib.models import ImageModel"),  # nor a likelihood of models
-        ("training.py", "from pixellib.models import PixelCNN"),  # nor training of one model
-        ("training.py", "from pixellib.models.latent import vae"),
+        ("training/loop.py", "from pixellib.models import PixelCNN"),  # nor training of one model
+        ("training/loop.py", "from pixellib.models.latent import vae"),
         ("models/latent/vae.py", "from pixellib.models.autoregressive import PixelCNN"),  # nor families of each other
         ("new.py", ""),  # a new module has its place among the layers
     ],

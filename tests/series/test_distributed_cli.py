@@ -11,8 +11,10 @@ from pixellib.series import runs
 def test_the_command_of_the_readme_trains_on_two_processes(tmp_path):
     """torchrun -m pixellib train: one checkpoint, one record, numbers that one process confirms."""
     ended = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        + ["-m", "pixellib", "train", "iwae-k1", "--profile", "quick"],
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *("-m", "pixellib", "train", "iwae-k1", "--profile", "quick"),
+        ],
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",

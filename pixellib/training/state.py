@@ -14,7 +14,7 @@ from pixellib import checkpoints, devices, seeds
 from pixellib.checkpoints import CheckpointError
 from pixellib.models.base import ImageModel
 from pixellib.optim import Muon, averaged_model
-from pixellib.settings import Settings
+from pixellib.training.settings import Settings
 
 
 class NonFiniteLoss(RuntimeError):

@@ -16,14 +16,11 @@ from tqdm.auto import tqdm
 from pixellib import checkpoints, devices, files, seeds
 from pixellib.checkpoints import CheckpointError
 from pixellib.data.batches import minibatches
-from pixellib.devices import process_group
 from pixellib.evaluation import Estimate, bits_per_dim, check_data, evaluate
-from pixellib.identity import describe_training
 from pixellib.models.base import ImageModel
-from pixellib.settings import Settings
-from pixellib.train_state import NonFiniteLoss, TrainState
-
-__all__ = ["NonFiniteLoss", "Settings", "TrainState", "Training", "fit", "process_group"]
+from pixellib.training.identity import describe_training
+from pixellib.training.settings import Settings
+from pixellib.training.state import TrainState
 
 UNITS = ("bits", "nats")
 WINDOW = 50  # steps between looks at the losses, so that a GPU need not wait at every step
@@ -72,7 +69,7 @@ def fit(
     mapping that JSON can hold; by default a description of the model, the data and the transform. Settings and seed
     always belong to it. A resume state of another identity is refused.
 
-    With an initialised process group (see `process_group`) each process takes its share of every batch, under
+    With an initialised process group (see `devices.process_group`) each process takes its share of every batch, under
     DistributedDataParallel.
 
     Raises NonFiniteLoss naming the step; CheckpointError if the folder holds another training, or a broken one;
