@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 
 from pixellib import checkpoints, data, files
+from pixellib.devices import process_group
 from pixellib.evaluation import evaluate
 from pixellib.models import IWAE
-from pixellib.devices import process_group
 from pixellib.training import Settings, fit
 
 SETTINGS = Settings(

@@ -60,7 +60,7 @@ def test_every_likelihood_has_the_same_interface(likelihood, channels):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("likelihood", MASSES.values(), ids=MASSES)
 def test_a_pixel_is_the_product_of_its_channels_conditionals(likelihood, channels):
-    """conditional_log_pmf is of one channel given the earlier ones of the image; the product over channels is log_prob."""
+    """Each channel given the earlier ones of the image: the product over channels is the pixel's probability."""
     x, d = images(2, channels, 4, 5), likelihood(params(likelihood, channels, 4, 5, dtype=torch.float64))
     chosen = d.conditional_log_pmf(x).gather(1, x.long()[:, None])[:, 0].sum(1)
     torch.testing.assert_close(chosen, d.log_prob_per_pixel(x), atol=1e-10, rtol=1e-10)
