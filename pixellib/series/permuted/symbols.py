@@ -71,7 +71,7 @@ class Symbols:
         """
         device = next(model.parameters()).device
         parts = images.to(device).split(50)
-        nats = [-model.likelihood(model.params(x)).log_prob_per_pixel(x) for x in parts]
+        nats = [-model(x).log_prob_per_pixel(x) for x in parts]
         bits = torch.cat(nats).cpu() / math.log(2)
         level = self.levels(levels)[:, 0]
         kinds = {"black": level == 0, "between": (level > 0) & (level < 255), "white": level == 255}
