@@ -25,7 +25,8 @@ def check() -> None:
     made before the training loop last changed are listed, but they are no fault, because a training takes hours.
     """
     if old := list(dict.fromkeys(_outdated())):
-        print(f"trained before the training loop changed in {TRAINING_CHANGED}: {', '.join(old)}", file=sys.stderr)
+        which = f"{len(old)} run{'s' * (len(old) > 1)} trained before the training loop changed in {TRAINING_CHANGED}"
+        print(f"{which}: {', '.join(old)}", file=sys.stderr)
     faults = [*_notebooks(), *_readme(), *_figures(), *_records(), *_checkpoints()]
     if faults:
         raise RuntimeError("; ".join(dict.fromkeys(faults)))

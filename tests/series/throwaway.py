@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from pixellib.series import build, execute, paths, publish, runs
+
 ROOT = Path(__file__).resolve().parents[2]
 MACHINERY = (
     "__init__", "__main__", "files", "data/cache", "series/__init__", "series/build", "series/check", "series/cli",
@@ -51,6 +53,23 @@ def project(path: Path, **cells: list[str]) -> Path:
     for name, sources in cells.items():
         add_notebook(path, name, sources)
     return path
+
+
+def use(monkeypatch, path: Path) -> Path:
+    """Let this process take the project for its own, without any run; for tests that need no process of their own."""
+    monkeypatch.setattr(paths, "ROOT", path)
+    monkeypatch.setattr(paths, "RESULTS", path / "figures" / "results")
+    monkeypatch.setattr(paths, "CHECKPOINTS", path / "data" / "checkpoints")
+    monkeypatch.setattr(runs, "names", lambda: [])
+    return path
+
+
+def publish_one(root: Path, name: str = "01_a") -> bytes:
+    """What `make publish` does to one notebook of the project in use, without the graph."""
+    merged = publish.with_outputs(name, execute.read(execute.execute(name)))
+    build.promote()
+    execute.write(merged, root / "notebooks" / f"{name}.ipynb")
+    return (root / "notebooks" / f"{name}.ipynb").read_bytes()
 
 
 def add_notebook(path: Path, name: str, sources: list[str], parameters: str = PARAMETERS) -> Path:
