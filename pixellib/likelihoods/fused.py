@@ -44,15 +44,17 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        _, _, ctx.num_trailing, anchor, _, *tensors = inputs
+        _, _, ctx.num_trailing, anchor, *_ = inputs
         derivatives = output[1:]
-        ctx.num_tensors = len(tensors)
         ctx.mark_non_differentiable(*derivatives)
+        ctx.set_materialize_grads(False)  # or the backward pass would be given a tensor of zeros for each of them
         ctx.save_for_backward(anchor, *derivatives)
 
     @staticmethod
-    def backward(ctx, grad: Tensor, *_):
+    def backward(ctx, grad: Tensor | None, *_):
         anchor, *derivatives = ctx.saved_tensors
+        if grad is None:
+            return (None,) * (5 + len(derivatives))
         return None, None, None, None, None, *_Product.apply(ctx.num_trailing, anchor, grad, *derivatives)
 
     @staticmethod

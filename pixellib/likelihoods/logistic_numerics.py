@@ -90,22 +90,22 @@ def cdf(x: Tensor, means: Tensor, log_scales: Tensor, num_levels: int, tails: Ta
 
 def quantile(u: Tensor, means: Tensor, log_scales: Tensor, num_levels: int, tails: Tails) -> Tensor:
     """The level at which a logistic's distribution function passes u in [0, 1), as a float."""
-    half, top = (num_levels - 1) / 2, num_levels - 0.5
-    size, centre = half * log_scales.exp(), half * (means + 1)
+    half, edge = (num_levels - 1) / 2, num_levels / 2
+    size = half * log_scales.exp()
     if tails == "censored":
         standard = torch.logit(u, torch.finfo(u.dtype).eps / 2)
-        return (centre + size * standard).round().clamp(0, num_levels - 1)
-    centre = centre.clamp(-0.5 - FAR * size, top + FAR * size)
-    low, high = (-0.5 - centre) / size, (top - centre) / size
-    mirrored = low + high > 0  # most of the mass lies below: measure it from above, where numbers are small
-    low, high = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
-    near = torch.maximum(low, high.clamp(max=0) - FAR)  # what lies below holds none of the mass
-    # With F the sigmoid, F(near + d) = F(near) + u (F(high) - F(near)) is solved for d, without cancellation in small
-    # intervals or large ones.
-    share = u * (high.sigmoid() * -torch.expm1(near - high))
-    d = torch.log1p(share * (-near).exp()) - torch.log1p(-share)
-    steps = size * (near - low + d)
-    return torch.where(mirrored, top - steps, steps - 0.5).round().clamp(0, num_levels - 1)
+        return (half * (means + 1) + size * standard).round().clamp(0, num_levels - 1)
+    # Levels are counted from the end of the range further from the mean, where numbers are small. The ends lie `below`
+    # scales below the mean and `above` scales above it, and what is more than `near` below holds no mass.
+    distance = torch.minimum((half * means).abs_(), (FAR * size).add_(edge))
+    below, above = (edge + distance).div_(size), (edge - distance).div_(size)
+    near = torch.minimum(below, FAR - above.clamp(max=0))
+    # With F the sigmoid, F(d - near) = F(-near) + u (F(above) - F(-near)) is solved for d, without cancellation in
+    # small intervals or large ones.
+    share = u * _one_minus_exp(near + above).mul_(above.sigmoid())
+    d = torch.log1p(share * near.exp().add_(1) / (1 - share))
+    steps = (below - near + d).mul_(size)
+    return torch.where(means < 0, num_levels - 0.5 - steps, steps - 0.5).round().clamp(0, num_levels - 1)
 
 
 def moments(means: Tensor, log_scales: Tensor, num_levels: int, tails: Tails) -> tuple[Tensor, Tensor]:
@@ -174,7 +174,7 @@ class FusedMixture:
         x, *tensors = (t.reshape(batch.numel(), *t.shape[len(batch) :]) for t in (x, *tensors))
         derivatives = [torch.empty_like(t) for t in tensors] if wanted else []
         log_scales = self.views(*tensors)[2]
-        low, high = torch.stack(log_scales.aminmax()).tolist() if log_scales.numel() else (0.0, 0.0)
+        low, high = _extremes(log_scales)
         highest = math.inf if self.max_log_scale is None else self.max_log_scale
         limited, wide = not (self.min_log_scale <= low and high <= highest), min(high, highest) > WIDE
         step = max(1, SLICE // max(1, log_scales[:1].numel()))
@@ -200,7 +200,7 @@ class FusedMixture:
         formula = self._by_differentiation if wide else self._in_closed_form
         log_p = formula(x, [logits, means, log_scales, *coefficients], targets)
         if targets is not None and limited:
-            targets[2].mul_((unlimited[2] - log_scales) * targets[2] <= 0)
+            targets[2].mul_((unlimited[2] - log_scales).mul_(targets[2]).le_(0))
         if targets is not None and self.raw and coefficients:
             targets[3].mul_(1 - coefficients[0].square_())  # the derivative of tanh
         return log_p
@@ -243,6 +243,12 @@ class FusedMixture:
         return log_p
 
 
+def _extremes(t: Tensor) -> tuple[float, float]:
+    """The smallest and the largest element, in one transfer from the device; twice 0 if there is none."""
+    low, high = torch.stack([t.amin(), t.amax()]).tolist() if t.numel() else (0.0, 0.0)
+    return low, high
+
+
 def _standardised(means: Tensor, log_scales: Tensor, num_levels: int, tails: Tails) -> tuple[Tensor, Tensor]:
     """Locations in levels, kept where floating point can divide them, and minus the logarithm of scales in levels.
 
@@ -261,6 +267,12 @@ def _standardised(means: Tensor, log_scales: Tensor, num_levels: int, tails: Tai
 def _log_share(width: Tensor) -> Tensor:
     """log(1 - e^(-width)), finite with finite derivatives for width 0, where the caller has another formula."""
     return torch.log(-torch.expm1(-width.clamp(min=1e-30)))
+
+
+def _one_minus_exp(width: Tensor) -> Tensor:
+    """1 - e^(-width) for positive widths, as exact as -expm1(-width) and three times as fast on a processor."""
+    t = torch.tanh(0.5 * width)
+    return (t + t).div_(1 + t)
 
 
 def _interval(upper: Tensor, lower: Tensor, width: Tensor, share: Tensor, slopes: bool):
@@ -287,7 +299,7 @@ def _mass_and_slopes(x: Tensor, means: Tensor, log_scales: Tensor, num_levels: i
     half, last = (num_levels - 1) / 2, num_levels - 1
     inverse = torch.exp(-log_scales - math.log(half))
     centre = (half * means + half).clamp(-HUGE, HUGE)
-    share = -torch.expm1(-inverse)
+    share = _one_minus_exp(inverse)
     if tails == "truncated":
         upper, lower = x + 0.5, x - 0.5
         centre = centre.clamp(-0.5 - FAR / inverse, last + 0.5 + FAR / inverse)
@@ -298,7 +310,7 @@ def _mass_and_slopes(x: Tensor, means: Tensor, log_scales: Tensor, num_levels: i
     linear, product, slope, stretch = _interval(upper, lower, inverse, share, slopes)
     if tails == "truncated":
         top, bottom, width = (last + 0.5 - centre) * inverse, (-0.5 - centre) * inverse, num_levels * inverse
-        whole = _interval(top, bottom, width, -torch.expm1(-width), slopes)
+        whole = _interval(top, bottom, width, _one_minus_exp(width), slopes)
         linear, product = linear - whole[0], product / whole[1]
         if slopes:
             slope, stretch = slope - whole[2], stretch - whole[3]
