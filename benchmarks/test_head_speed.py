@@ -10,7 +10,7 @@ from pixellib.series import runs
 
 SOFTMAX = "permuted-grey-softmax-both"
 MIXTURES = {"censored": "permuted-grey-absorb-both", "truncated": "permuted-grey-truncate-both"}
-MIXTURES |= {f"truncate, K = {num}": f"permuted-grey-truncate-both-k{num}" for num in (1, 85, 256)}
+MIXTURES |= {f"truncated, K = {num}": f"permuted-grey-truncate-both-k{num}" for num in (1, 85, 256)}
 
 
 def symbols():

@@ -106,11 +106,11 @@ def test_loss(compare):
     row["note"] = f"peak memory {ours:.0f} MB against {theirs:.0f} MB; ask: half"
 
 
-@pytest.mark.parametrize("edges", ["censored", "truncated"])
-def test_sampling(compare, edges):
+@pytest.mark.parametrize("tails", ["censored", "truncated"])
+def test_sampling(compare, tails):
     params = inputs()[0].detach()
-    likelihood = LogisticMixture(K, edges)
+    likelihood = LogisticMixture(K, tails)
     compare(
-        f"DMoL ({edges}), batch {BATCH}, 32 x 32 x 3, K = {K}: sample", lambda: likelihood(params).sample(),
+        f"DMoL ({tails}), batch {BATCH}, 32 x 32 x 3, K = {K}: sample", lambda: likelihood(params).sample(),
         lambda: textbook_sample(params), rounds=31,
     )  # fmt: skip

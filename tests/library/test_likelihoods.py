@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Distribution
 
-from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, LogisticMixture
+from pixellib.likelihoods import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    GreyBernoulli,
+    LogisticMixture,
+)
 
 MASSES = {
     "logistic": DiscretizedLogistic(),
@@ -165,12 +172,20 @@ def test_half_precision_is_computed_in_float32(likelihood):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("likelihood", [*MASSES.values(), *DENSITIES.values()], ids=[*MASSES, *DENSITIES])
+@pytest.mark.parametrize("likelihood", [*ALL.values(), GreyBernoulli()], ids=[*ALL, "grey"])
 def test_parameters_that_are_not_finite_are_refused_by_name(likelihood, bad):
+    """All in the same way, when they come in, so that nothing is scored or drawn with them."""
     given_ = params(likelihood, 3, 4, 5)
     given_[1, 2, 3, 4] = bad
-    with pytest.raises(FloatingPointError, match=f"{type(likelihood).__name__}: the parameters are not finite"):
+    with pytest.raises(FloatingPointError, match=f"^{type(likelihood).__name__}: the parameters are not finite"):
         likelihood(given_)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
+@pytest.mark.parametrize("likelihood", [*ALL.values(), GreyBernoulli()], ids=[*ALL, "grey"])
+def test_parameters_that_are_no_floats_are_refused_by_name(likelihood, dtype):
+    with pytest.raises(ValueError, match=f"^{type(likelihood).__name__} expects float parameters .* got {dtype}"):
+        likelihood(params(likelihood, 3, 4, 5).to(dtype))
 
 
 @pytest.mark.parametrize("likelihood", [*MASSES.values(), *DENSITIES.values()], ids=[*MASSES, *DENSITIES])

@@ -169,8 +169,8 @@ def test_layout_of_published_networks():
     d = likelihood(numbers)
     assert d.logits.flatten().tolist() == [0, 1, 2, 3]
     assert d.means[0, 1, :, 0, 0].tolist() == [16, 17, 18, 19]
-    groups = likelihood.channel_index(3).view(10, K)
-    assert (groups == groups[:, :1]).all() and groups[:, 0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    index = likelihood.channel_index(3).view(10, K)
+    assert (index == index[:, :1]).all() and index[:, 0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
 
 
 def test_coupling_shifts_green_by_red_and_blue_by_both():
@@ -184,8 +184,8 @@ def test_coupling_shifts_green_by_red_and_blue_by_both():
     shifts = [0, math.tanh(0.3) * r, math.tanh(-0.4) * r + math.tanh(0.8) * g]
     levels = torch.arange(256, dtype=torch.float64)
     for c, shift in enumerate(shifts):
-        alone = DiscretizedLogistic()(torch.tensor([shift, -3], dtype=torch.float64).view(1, 2, 1, 1))
-        torch.testing.assert_close(pmf[:, c], alone.conditional_log_pmf(x[:, :1])[0, :, 0, 0, 0].exp())
+        single = DiscretizedLogistic()(torch.tensor([shift, -3], dtype=torch.float64).view(1, 2, 1, 1))
+        torch.testing.assert_close(pmf[:, c], single.conditional_log_pmf(x[:, :1])[0, :, 0, 0, 0].exp())
     assert (pmf * levels[:, None]).sum(0)[1] > 150
 
 
