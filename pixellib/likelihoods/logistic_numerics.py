@@ -177,7 +177,7 @@ class FusedMixture:
         low, high = _extremes(log_scales)
         highest = math.inf if self.max_log_scale is None else self.max_log_scale
         limited, wide = not (self.min_log_scale <= low and high <= highest), min(high, highest) > WIDE
-        step = max(1, SLICE // max(1, log_scales[:1].numel()))
+        step = max(1, SLICE // max(1, sum(t[:1].numel() for t in tensors) // 3))
         log_p = log_scales.new_empty(x.shape[:1] + x.shape[2:])
         for start in range(0, len(x), step):
             part = slice(start, start + step)
