@@ -6,13 +6,13 @@
 
 Everything it writes lies under build/. Checkpoints and records of the repository are inputs and never outputs, because a
 job's outputs are deleted before it runs; in the reference profile no notebook trains. A notebook runs anew when its
-source changes, or one of the files that its outputs depend on (pixellib/series/inputs.py).
+source changes, or one of the files that its outputs depend on (pixellib/series/notebook_inputs.py).
 """
 
 import sys
 from glob import glob
 
-from pixellib.series import inputs, paths
+from pixellib.series import notebook_inputs, paths
 
 PROFILE = config.get("profile", "reference")
 BUILD = f"build/{PROFILE}"
@@ -41,7 +41,7 @@ rule all:
 rule notebook:
     input:
         source="notebooks/{name}.ipynb",
-        depends=lambda wildcards: inputs.of_source(f"notebooks/{wildcards.name}.ipynb"),
+        depends=lambda wildcards: notebook_inputs.of_source(f"notebooks/{wildcards.name}.ipynb"),
     output:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
         figures=directory(f"{BUILD}/figures/{{name}}"),

@@ -18,7 +18,7 @@ from pixellib.likelihoods.base import (
     check_tensors,
     known,
 )
-from pixellib.likelihoods.fused import with_gradient
+from pixellib.likelihoods.with_gradient import with_gradient
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class BernoulliImages(ImageDistribution):
 
     logits: float (..., C, H, W). bfloat16 and float16 logits are converted to float32 inside.
 
-    `log_prob` computes its gradient along with its value (see `fused`); `log_prob_per_pixel` is the textbook's formula,
-    and can be differentiated in any way. `entropy` is exact. `cdf` is each sub-pixel's own: (..., C, H, W).
+    `log_prob` computes its gradient along with its value (see `with_gradient`); `log_prob_per_pixel` is the textbook's
+    formula, and can be differentiated in any way. `entropy` is exact. `cdf` is each sub-pixel's own: (..., C, H, W).
 
     >>> d = BernoulliImages(torch.zeros(2, 1, 28, 28))
     >>> d

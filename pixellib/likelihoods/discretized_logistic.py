@@ -22,8 +22,8 @@ from pixellib.likelihoods.base import (
     levels_dtype,
     real_tensors,
 )
-from pixellib.likelihoods.fused import with_gradient
 from pixellib.likelihoods.logistic_numerics import FusedMixture, Tails
+from pixellib.likelihoods.with_gradient import with_gradient
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from pixellib.likelihoods.base import (
     levels_dtype,
     real_tensors,
 )
-from pixellib.likelihoods.fused import with_gradient
 from pixellib.likelihoods.logistic_numerics import FusedMixture, Tails, couple
+from pixellib.likelihoods.with_gradient import with_gradient
 
 
 @dataclass(frozen=True)

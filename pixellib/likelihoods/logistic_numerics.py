@@ -158,7 +158,7 @@ class FusedMixture:
     A limited log-scale has the derivative of the limit it is held at, but zero where raising log p would drive it
     further out: it does not drift away while the limit holds it, and comes back as soon as log p asks for it.
 
-    A function for `fused.with_gradient`, with two trailing dimensions.
+    A function for `with_gradient`, with two trailing dimensions.
     """
 
     num_levels: int

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pixellib import checkpoints, files
-from pixellib.series import execute, inputs, paths, publish, runs
+from pixellib.series import execute, notebook_inputs, paths, publish, runs
 from pixellib.series.execute import INJECTED, shorten
 
 PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")  # every notebook has these
@@ -61,7 +61,7 @@ def _check_notebook(name: str) -> None:
         fault = "does not carry the outputs of a run from top to bottom"
     elif notebook != publish.notebook_with_results(name):
         fault = "states a result that is not that of the records"
-    elif notebook.metadata.get("pixellib", {}).get("hash") != inputs.digest(notebook.cells):
+    elif notebook.metadata.get("pixellib", {}).get("hash") != notebook_inputs.digest(notebook.cells):
         fault = "has outputs older than its source, the library or the records it reads"
     if fault:
         raise RuntimeError(f"{name} {fault}: run `make publish`")

@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from pixellib import checkpoints, files
-from pixellib.series import build, execute, inputs, paths, runs
+from pixellib.series import build, execute, notebook_inputs, paths, runs
 from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 
@@ -30,7 +30,7 @@ def publish(jobs: int | None = None) -> list[str]:
     """
     ship_runs()
     state_results()
-    before = {name: inputs.digest(execute.read(execute.source(name)).cells) for name in execute.names()}
+    before = {name: notebook_inputs.digest(execute.read(execute.source(name)).cells) for name in execute.names()}
     build.build("reference", jobs)
     merged = {name: with_outputs(name, execute.read(build.executed(name))) for name in before}
     if {name: notebook.metadata.pixellib.hash for name, notebook in merged.items()} != before:
@@ -146,7 +146,7 @@ def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
         cell.outputs = [_scrub(name, output, count) for output in run.outputs]
         for key in ("execution", "papermill"):
             cell.metadata.pop(key, None)
-    notebook.metadata = nbformat.from_dict(METADATA | {"pixellib": {"hash": inputs.digest(notebook.cells)}})
+    notebook.metadata = nbformat.from_dict(METADATA | {"pixellib": {"hash": notebook_inputs.digest(notebook.cells)}})
     return notebook
 
 

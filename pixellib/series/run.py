@@ -14,7 +14,7 @@ import torch
 from pixellib import checkpoints, data, devices
 from pixellib.models import ImageModel
 from pixellib.series import paths, train
-from pixellib.series.identity import WEIGHTS, differences, plain
+from pixellib.series.provenance import WEIGHTS, differences, plain
 from pixellib.series.splits import Splits
 from pixellib.training import Settings
 

@@ -13,7 +13,7 @@ from pixellib import checkpoints, devices, files
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
 from pixellib.models import ImageModel
-from pixellib.series.identity import code_version
+from pixellib.series.provenance import code_version
 from pixellib.series.splits import Splits
 from pixellib.training import Training, fit
 

@@ -2,6 +2,6 @@
 
 from pixellib.training.loop import Training, fit
 from pixellib.training.settings import Settings
-from pixellib.training.state import NonFiniteLoss, TrainState
+from pixellib.training.step import NonFiniteLoss, TrainState
 
 __all__ = ["NonFiniteLoss", "Settings", "TrainState", "Training", "fit"]

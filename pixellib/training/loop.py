@@ -18,9 +18,9 @@ from pixellib.checkpoints import CheckpointError
 from pixellib.data.batches import minibatches
 from pixellib.evaluation import Estimate, bits_per_dim, check_data, evaluate
 from pixellib.models.base import ImageModel
-from pixellib.training.identity import describe_training
+from pixellib.training.description import describe_training
 from pixellib.training.settings import Settings
-from pixellib.training.state import TrainState
+from pixellib.training.step import TrainState
 
 UNITS = ("bits", "nats")
 WINDOW = 50  # steps between looks at the losses, so that a GPU need not wait at every step

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from throwaway import FIGURE, PARAMETERS, add_notebook, command, project, use
 
-from pixellib.series import check, execute, inputs
+from pixellib.series import check, execute, notebook_inputs
 
 
 @pytest.fixture
@@ -223,4 +223,6 @@ def test_a_broken_notebook_is_named(root, content):
         execute.execute("01_a")
     with pytest.raises(RuntimeError, match=r"notebooks/01_a.ipynb is no notebook"):
         check.check()
-    assert inputs.of_source(root / "notebooks" / "01_a.ipynb") == inputs.of(""), "its job will say what is wrong"
+    assert notebook_inputs.of_source(root / "notebooks" / "01_a.ipynb") == notebook_inputs.of(""), (
+        "its job will say what is wrong"
+    )

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from throwaway import FIGURE, add_notebook, project, publish_one, use
 
-from pixellib.series import build, check, execute, inputs, paths, publish
+from pixellib.series import build, check, execute, notebook_inputs, paths, publish
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_the_hash_covers_what_outputs_depend_on_and_no_more(root):
     paths.CHECKPOINTS.mkdir(parents=True)
 
     def digest():
-        return inputs.digest(execute.read(file).cells)
+        return notebook_inputs.digest(execute.read(file).cells)
 
     def changes(path, text):
         before = digest()
@@ -121,11 +121,11 @@ def test_the_hash_covers_what_outputs_depend_on_and_no_more(root):
 
     before, notebook = digest(), execute.read(file)
     notebook.cells[2].outputs, notebook.cells[2].execution_count = [], 7
-    assert inputs.digest(notebook.cells) == before
+    assert notebook_inputs.digest(notebook.cells) == before
     for change in ({"source": "2"}, {"cell_type": "raw"}, {"metadata": {"tags": ["other"]}}):
         altered = copy.deepcopy(notebook)
         altered.cells[2].update(nbformat.from_dict(change))
-        assert inputs.digest(altered.cells) != before
+        assert notebook_inputs.digest(altered.cells) != before
 
     add_notebook(root, "01_a", ["from pixellib.series.permuted import sweep", "sweep.table()", "runs.benchmark()"])
     assert changes(results / "permuted-grey-softmax-both.json", '{"nats": 85}')

@@ -10,7 +10,7 @@ from pixellib.likelihoods import LogisticMixture
 from pixellib.models import VAE
 from pixellib.series import paths, runs
 from pixellib.series import train as trainer
-from pixellib.series.identity import WEIGHTS, code_version, differences
+from pixellib.series.provenance import WEIGHTS, code_version, differences
 
 OTHERS = {
     "options": ({"options": {"num_latents": (3,), "num_hidden": (8,), "num_samples": 3}}, r"num_samples"),

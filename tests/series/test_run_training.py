@@ -15,7 +15,7 @@ from pixellib.evaluation import evaluate
 from pixellib.models import IWAE
 from pixellib.series import paths
 from pixellib.series import train as trainer
-from pixellib.series.identity import WEIGHTS, code_version
+from pixellib.series.provenance import WEIGHTS, code_version
 
 
 def test_held_out_images_are_binarised_once_and_training_images_are_left_grey(tiny, few):

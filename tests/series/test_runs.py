@@ -7,7 +7,7 @@ import torch
 
 from pixellib import checkpoints, data
 from pixellib.series import paths, runs
-from pixellib.series.identity import WEIGHTS
+from pixellib.series.provenance import WEIGHTS
 from pixellib.series.run import PROFILES
 
 

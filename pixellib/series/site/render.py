@@ -38,6 +38,7 @@ def summary(file: Path) -> dict:
     notebook = nbformat.read(file, as_version=4)
     text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     heading, _, rest = text.strip().partition("\n")
+    rest = re.sub(r"<!--.*?-->", "", rest, flags=re.DOTALL)  # marks of what `make publish` writes
     question = rest.strip().split("\n\n")[0].replace("\n", " ")
     return {
         "name": file.stem,
@@ -59,7 +60,7 @@ def _figures(notebook):
 def index(notebooks: list[Path]) -> str:
     """The list of all notebooks."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-    return environment.get_template("series.html.j2").render(pages=[summary(notebook) for notebook in notebooks])
+    return environment.get_template("contents.html.j2").render(pages=[summary(notebook) for notebook in notebooks])
 
 
 def main(kind: str, output: str, *notebooks: str) -> None:

@@ -17,7 +17,7 @@ from pixellib.data import IntensityPermutation, binarise
 from pixellib.likelihoods import Categorical, LogisticMixture
 from pixellib.models import IWAE, VAE, GatedPixelCNN
 from pixellib.training import Settings, fit
-from pixellib.training.identity import describe_model, describe_object, describe_training, tensor_sha256
+from pixellib.training.description import describe_model, describe_object, describe_training, tensor_sha256
 
 ROOT = Path(__file__).parents[2]
 IMAGES = torch.randint(256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,23 @@
+"""The contents page of the site says what a reader of it needs, and shows nothing of how notebooks are made."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+from pixellib.series import execute
+from pixellib.series.site import render
+
+
+def test_the_question_of_a_notebook_is_its_first_paragraph_without_the_marks_of_publishing(tmp_path):
+    # a mark such as `<!-- verdict: ... -->` stands before a text that `make publish` writes, and was shown as it stands
+    text = "# A title\n\n<!-- verdict: by `make publish` -->\n\n**It holds**, by *a bit*.\n\n<!-- /verdict -->\n\nMore."
+    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), tmp_path / "01_a.ipynb")
+    found = render.summary(tmp_path / "01_a.ipynb")
+    assert (found["title"], found["question"]) == ("A title", "It holds, by a bit.")
+
+
+@pytest.mark.parametrize("name", execute.names())
+def test_no_source_is_shown_on_the_contents_page(name):
+    found = render.summary(execute.source(name))
+    assert found["title"] and found["question"] and found["figure"]["alt"]
+    assert "<!--" not in found["question"] and "-->" not in found["question"]
