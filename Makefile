@@ -55,10 +55,10 @@ figures: env  ## run every notebook, rebuild figures/ and the site in build/
 
 test: lint env  ## everything that must hold: style, imports, what is committed, tests, examples in docstrings
 	@$(PY) pixellib check
-	@$(PY) pytest -m "not slow" -n auto --dist loadfile $(OPTIONS)
+	@$(PY) pytest -m "not slow" -n auto --dist loadgroup $(OPTIONS)
 
 test-library: $(LIBRARY)  ## the library's tests and examples alone, without the series
-	@$(PY) pytest -m "not slow" -n auto --dist loadfile tests/library pixellib $(OPTIONS)
+	@$(PY) pytest -m "not slow" -n auto --dist loadgroup tests/library pixellib $(OPTIONS)
 
 test-slow: env  ## the drills that take minutes
 	@$(PY) pytest -m slow $(OPTIONS)

@@ -8,6 +8,14 @@ import torch
 from pixellib import data
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Workers share out files, whose tests share what they set up; a notebook, which takes a minute, goes by itself."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """The tests are many small computations, several files side by side; and bytes may depend on the number of threads.
