@@ -43,19 +43,28 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for kernel in group["params"]:
-                if kernel.grad is None:
-                    continue
-                state = self.state[kernel]
-                mean = state.setdefault("mean", torch.zeros_like(kernel))
-                mean.lerp_(kernel.grad, 1 - group["momentum"])
-                step = orthogonal(kernel.grad.lerp(mean, group["momentum"]).flatten(1))
-                rows, columns = step.shape
-                kernel.sub_(step.view_as(kernel), alpha=group["lr"] * max(1, rows / columns) ** 0.5)
+                if kernel.grad is not None:
+                    by_shape.setdefault(kernel.shape, []).append(kernel)
+            for kernels in by_shape.values():
+                self._step(kernels, group["lr"], group["momentum"])
+
+    def _step(self, kernels: list[nn.Parameter], lr: float, momentum: float) -> None:
+        """A step of kernels of one shape. They are made orthogonal together: many small products cost more apart."""
+        ahead = []
+        for kernel in kernels:
+            mean = self.state[kernel].setdefault("mean", torch.zeros_like(kernel))
+            mean.lerp_(kernel.grad, 1 - momentum)
+            ahead.append(kernel.grad.lerp(mean, momentum).flatten(1))
+        steps = orthogonal(torch.stack(ahead))
+        rows, columns = steps.shape[1:]
+        for kernel, step in zip(kernels, steps, strict=True):
+            kernel.sub_(step.view_as(kernel), alpha=lr * max(1, rows / columns) ** 0.5)
 
 
-def orthogonal(matrix: Tensor, num_iterations: int = 5) -> Tensor:
-    """U V' for a matrix U S V', float (M, N), nearly: singular values that were not tiny become about 0.7 to 1.2.
+def orthogonal(matrices: Tensor, num_iterations: int = 5) -> Tensor:
+    """U V' for each matrix U S V', float (..., M, N), nearly: singular values that were not tiny become 0.7 to 1.2.
 
     Iterates an odd polynomial of the matrix. It acts on the singular values alone, so no decomposition is needed.
 
@@ -63,12 +72,12 @@ def orthogonal(matrix: Tensor, num_iterations: int = 5) -> Tensor:
     [1.0, 1.0]
     """
     a, b, c = _QUINTIC
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.mT
-    x = x / x.norm().clamp(min=1e-12)
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    x = matrices if wide else matrices.mT
+    x = x / x.flatten(-2).norm(dim=-1).clamp(min=1e-12)[..., None, None]
     for _ in range(num_iterations):
         square = x @ x.mT
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+        x = a * x + (b * square + c * (square @ square)) @ x
     return x if wide else x.mT
 
 

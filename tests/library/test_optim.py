@@ -45,6 +45,23 @@ def test_no_gradient_no_step_and_no_nan():
     assert torch.equal(kernel.detach(), torch.ones(2, 2, 1, 1))
 
 
+def test_kernels_of_one_shape_move_together_as_each_would_alone():
+    """One of three never has a gradient and stays; another has none in the first step."""
+    generator = torch.Generator().manual_seed(0)
+    together, alone = ([nn.Parameter(torch.ones(6, 2, 3, 1, dtype=torch.float64)) for _ in range(3)] for _ in range(2))
+    optimisers = [Muon(together, lr=0.1), *(Muon([kernel], lr=0.1) for kernel in alone)]
+    for step in range(3):
+        for i in range(2):
+            if (step, i) != (0, 1):
+                together[i].grad = torch.randn(6, 2, 3, 1, generator=generator, dtype=torch.float64)
+                alone[i].grad = together[i].grad.clone()
+        for optimiser in optimisers:
+            optimiser.step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    assert torch.equal(together[2].detach(), torch.ones(6, 2, 3, 1)) and not torch.equal(together[1], together[0])
+
+
 @pytest.mark.parametrize("shape", [(4, 2, 3, 3), (18, 2, 1, 1)])
 def test_a_kernel_moves_its_rate_along_each_direction_whatever_the_gradient_and_biases_move_with_adam(shape):
     slope = torch.randn(shape, generator=torch.Generator().manual_seed(0))

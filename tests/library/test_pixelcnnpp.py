@@ -229,12 +229,29 @@ def test_concatenated_elu_works_under_the_function_transforms(num_blocks):
     torch.testing.assert_close(torch.autograd.grad(compiled(x[0]), x)[0][0], expected[0])
 
 
-def test_concatenated_elu_keeps_nothing_but_its_input():
+def test_concatenated_elu_keeps_nothing_but_its_result():
+    """Which the next convolution keeps as well, so that it costs no memory."""
     x = torch.randn(2, 6, 2, 3, requires_grad=True)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
-        concat_elu(x)
-    assert [t.data_ptr() for t in kept] == [x.data_ptr()]
+        result = concat_elu(x)
+    assert [t.data_ptr() for t in kept] == [result.data_ptr()]
+
+
+@pytest.mark.parametrize("num_blocks", [1, 3])
+def test_concatenated_elu_under_autocasting_errs_by_the_rounding_of_bfloat16(num_blocks):
+    """Half a unit in the last place where x is rounded, once more where the result is; the slope likewise."""
+    x = torch.randn(4, 6, 5, 5, generator=seeded(), requires_grad=True)
+    above = torch.randn(4, 12, 5, 5, generator=seeded())
+    exact = concat_elu(x, num_blocks)
+    (slope,) = torch.autograd.grad(exact, x, above)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = concat_elu(x, num_blocks)
+        assert rounded.dtype == torch.bfloat16
+    (rounded_slope,) = torch.autograd.grad(rounded, x, above.bfloat16())
+    assert rounded_slope.dtype == torch.float32
+    torch.testing.assert_close(rounded.float(), exact, rtol=2**-7, atol=2**-9)
+    torch.testing.assert_close(rounded_slope, slope, rtol=2**-6, atol=2**-6)
 
 
 def test_the_network_has_second_derivatives_and_gradients_of_single_images():

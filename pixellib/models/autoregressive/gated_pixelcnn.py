@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
-from pixellib.models.autoregressive.layers import CausalConv2d, Step, at_step, blocks_at, feature_channels, index_of
+from pixellib.models.autoregressive.layers import (
+    CausalConv2d,
+    Step,
+    at_step,
+    blocks_at,
+    feature_channels,
+    halves,
+    index_of,
+)
 from pixellib.models.autoregressive.two_stream import FirstLayer, LastLayers, TwoStreamModel, kernel_half_width
 from pixellib.models.checks import check_counts
 
@@ -129,5 +137,5 @@ class GatedLayer(nn.Module):
 
 def gate(a: Tensor, num_blocks: int = 1) -> Tensor:
     """tanh of the first half of each block of features times sigmoid of the second: (B, 2 F, H, W) -> (B, F, H, W)."""
-    a, b = a.unflatten(1, (num_blocks, 2, -1)).unbind(2)
-    return (a.tanh() * b.sigmoid()).flatten(1, 2)
+    a, b = halves(a, num_blocks)
+    return (a.clone().tanh() * b.sigmoid()).flatten(1, 2)

@@ -118,6 +118,15 @@ def blocks_at(step: Step | None, num_blocks: int) -> int:
     return num_blocks if step is None or step.channel is None else 1
 
 
+def halves(features: Tensor, num_blocks: int) -> tuple[Tensor, Tensor]:
+    """The first and the second half of each block of features, (B, 2 F, H, W) -> twice (B, num_blocks, F', H, W).
+
+    The second is a copy: functions such as sigmoid are many times slower on features that lie apart in memory.
+    """
+    a, b = features.unflatten(1, (num_blocks, 2, -1)).unbind(2)
+    return a, b.clone()
+
+
 def shift_down(x: Tensor) -> Tensor:
     """Each row of x (B, C, H, W) replaced by the one above it, the first by zeros."""
     return F.pad(x, (0, 0, 1, -1))
@@ -197,6 +206,7 @@ class CausalConv2d(nn.Module):
         """
         if step is None:
             x = F.pad(x, (self.left, self.right, self.above, 0 if self.current else -self.dilation))
+            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last: oneDNN's quickest layout
             return F.conv2d(x, self._weight(), self.bias, self.stride, dilation=self.dilation)
         return self._row(x, step) if step.column is None else self._pixel(x, step)
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.likelihoods.base import at_least_float32
@@ -14,6 +13,7 @@ from pixellib.models.autoregressive.layers import (
     at_step,
     blocks_at,
     feature_channels,
+    halves,
     index_of,
 )
 
@@ -153,7 +153,8 @@ class GatedResnet(nn.Module):
         h = self.last(self.dropout(concat_elu(h, num_blocks)), step)
         if condition is not None:
             h = h + at_step(condition, step, self.index)
-        return at_least_float32(x) + F.glu(h.unflatten(1, (num_blocks, -1)), 2).flatten(1, 2)
+        a, b = halves(h, num_blocks)
+        return at_least_float32(x) + (a * b.sigmoid()).flatten(1, 2)
 
 
 def join(streams: Sequence[Tensor], num_blocks: int) -> Tensor:
@@ -178,7 +179,7 @@ def concat_elu(x: Tensor, num_blocks: int = 1) -> Tensor:
 
 
 class _ConcatElu(torch.autograd.Function):
-    """See concat_elu. Only x is kept for the gradient, half of what its result holds.
+    """See concat_elu. For the gradient its result is kept, which the next convolution keeps too.
 
     There is no `jvp`, because torch.compile does not take functions that have one.
     """
@@ -187,6 +188,8 @@ class _ConcatElu(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, num_blocks: int) -> Tensor:
+        if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))  # as the next convolution wants it
         minus = -x
         falling = torch.minimum(x, minus).expm1_()  # one exponential for both: elu(x) is max(x, expm1(-|x|))
         return join([torch.maximum(x, falling), torch.maximum(minus, falling)], num_blocks)
@@ -194,18 +197,13 @@ class _ConcatElu(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, int], output: Tensor) -> None:
         x, ctx.num_blocks = inputs
-        ctx.save_for_backward(x)
+        ctx.dtype = x.dtype
+        ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         """Made of differentiable operations, so that it has a gradient itself."""
-        (x,) = ctx.saved_tensors
-        of_plus, of_minus = grad.unflatten(1, (ctx.num_blocks, 2, -1)).unbind(2)
-        x = x.unflatten(1, (ctx.num_blocks, -1))
-        through_minus = _elu_backward(of_minus, -x)
-        return _elu_backward(of_plus, x).sub_(through_minus).flatten(1, 2), None
-
-
-def _elu_backward(grad: Tensor, x: Tensor) -> Tensor:
-    """grad times the slope of elu at x, in one pass over the memory."""
-    return torch.ops.aten.elu_backward(grad, 1, 1, 1, False, x)
+        (output,) = ctx.saved_tensors
+        grad = torch.ops.aten.elu_backward(grad, 1, 1, 1, True, output)  # below zero the slope is the value + 1
+        plus, minus = grad.unflatten(1, (ctx.num_blocks, 2, -1)).unbind(2)
+        return (plus - minus).flatten(1, 2).to(ctx.dtype), None
