@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from pixellib import devices, files
+from pixellib.series import doctor
 
 RECORD = Path(__file__).resolve().parents[1] / "build" / "bench" / "bench.json"
-CPU = torch.device("cpu")
 ROWS = pytest.StashKey[list[dict]]()
 
 
@@ -35,19 +35,9 @@ def human(duration: float) -> str:
     return f"{duration:.3g} s" if duration >= 0.1 else f"{1000 * duration:.3g} ms"
 
 
-def matmul_gflops(dtype: torch.dtype, size: int = 2048, rounds: int = 9) -> float:
-    """GFLOP/s of a square matrix product: what a network on this machine could reach at best."""
-    a, b = torch.randn(2, size, size).to(dtype)
-    taken = [seconds(lambda: a @ b) for _ in range(rounds)]
-    return 2e-9 * size**3 / statistics.median(taken[2:])
-
-
 @pytest.fixture(scope="session")
 def machine() -> dict:
-    speeds = {"fp32": matmul_gflops(torch.float32)}
-    if devices.has_bf16(CPU):
-        speeds["bf16"] = matmul_gflops(torch.bfloat16)
-    return {"hardware": devices.hardware(CPU), "matmul_gflops": {k: round(v) for k, v in speeds.items()}}
+    return {"hardware": devices.hardware(doctor.CPU), "matmul_gflops": doctor.speeds()}
 
 
 @pytest.fixture

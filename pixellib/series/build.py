@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pixellib import files
 from pixellib.data.cache import cache_dir
-from pixellib.series import execute, paths
+from pixellib.series import doctor, execute, paths
 
 
 def build(profile: str = "reference", jobs: int | None = None, options: Sequence[str] = ()) -> None:
@@ -38,6 +38,8 @@ def build(profile: str = "reference", jobs: int | None = None, options: Sequence
             print(f"snakemake succeeded with {' '.join(options)}; nothing was promoted", file=sys.stderr)
             return
         promoted = promote() if profile == "reference" else []
+        if profile == "reference" and all(executed(name).stat().st_mtime > start for name in execute.names()):
+            doctor.record_cost(time.time() - start, jobs)
     news = f"; new in figures/: {', '.join(promoted)}" if promoted else ""
     print(f"{profile} build complete after {time.time() - start:.0f} s{news}", file=sys.stderr)
 

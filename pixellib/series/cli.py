@@ -152,8 +152,11 @@ def figures(
     options: Annotated[list[str] | None, typer.Argument(help="Handed to snakemake, after --.")] = None,
 ) -> None:
     """Run all notebooks and rebuild figures and site (make figures)."""
-    from pixellib.series import build
+    from pixellib.series import build, doctor, execute
 
+    execute.check_profile(profile)
+    if not options:
+        print(doctor.summary(), file=sys.stderr)
     build.build(profile, jobs, options or [])
 
 
@@ -163,6 +166,15 @@ def publish(jobs: Jobs = None) -> None:
     from pixellib.series import publish
 
     publish.publish(jobs)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine does: processor, bfloat16, speed, kernels, PyTorch, expected minutes."""
+    from pixellib.series import doctor
+
+    for line in doctor.report():
+        print(line)
 
 
 @app.command()

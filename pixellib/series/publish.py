@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from pixellib import checkpoints, files
-from pixellib.series import build, execute, notebook_inputs, paths, runs
+from pixellib.series import build, doctor, execute, notebook_inputs, paths, runs
 from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 
@@ -32,6 +32,8 @@ def publish(jobs: int | None = None) -> list[str]:
     state_results()
     before = {name: notebook_inputs.digest(execute.read(execute.source(name)).cells) for name in execute.names()}
     build.build("reference", jobs)
+    if doctor.COST_HERE.exists():
+        files.replace(doctor.COST, doctor.COST_HERE.read_bytes())
     merged = {name: with_outputs(name, execute.read(build.executed(name))) for name in before}
     if {name: notebook.metadata.pixellib.hash for name, notebook in merged.items()} != before:
         raise RuntimeError("sources changed while the notebooks ran; nothing was published, run it again")

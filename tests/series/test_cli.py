@@ -34,7 +34,7 @@ def test_help_names_the_commands_and_does_not_wait_for_torch():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "heavy: set()" in answer
-    for command in ("runs", "train", "sample", "notebook", "data", "figures", "publish", "check"):
+    for command in ("runs", "train", "sample", "notebook", "data", "figures", "publish", "doctor", "check"):
         assert f"\n  {command} " in answer
 
 

@@ -20,10 +20,24 @@ MACHINERY = (
     "series/execute", "series/notebook_inputs", "series/paths", "series/publish", "series/tables",
     "series/permuted/__init__", "series/permuted/sweep",
 )  # fmt: skip
+SILENT_DOCTOR = """
+from pathlib import Path
+
+COST = COST_HERE = Path("build/none.json")
+
+
+def summary():
+    return "a machine"
+
+
+def record_cost(seconds, jobs):
+    pass
+"""
 SMALL = {
     "data/__init__": "",
     "devices": "def resolve(device):\n    return device\n",
     "checkpoints": "",
+    "series/doctor": SILENT_DOCTOR,
     "series/runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
 }
 PARAMETERS = 'profile = "reference"\nseed = 0\ndevice = "auto"\nfigures_dir = "../figures"\nretrain = False'
