@@ -32,7 +32,7 @@ from pixellib.models.autoregressive.pixelcnnpp_layers import GatedResnet, Scale,
 from pixellib.models.autoregressive.two_stream import TwoStreamModel
 from pixellib.models.checks import check_counts
 
-__all__ = ["GatedResnet", "PixelCNNpp"]
+__all__ = ["GatedResnet", "PixelCNNpp", "Stream"]
 
 NUM_SCALES = 3  # full, half and quarter size
 NUM_LOOKED_AT = 64  # images from which the initialisation takes its statistics

@@ -1,7 +1,6 @@
 """The layers of PixelCNN++ between its first and its last: residual blocks at three scales."""
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -124,12 +123,14 @@ class Stream:
     """
 
     def __init__(self, features: Tensor, num_blocks: int = 1):
-        self.features, self.num_blocks = features, num_blocks
+        self.features, self.num_blocks, self._elu = features, num_blocks, None
 
-    @cached_property
+    @property
     def elu(self) -> Tensor:
         """float (B, 2 F, H, W), see `concat_elu`."""
-        return concat_elu(self.features, self.num_blocks)
+        if self._elu is None:
+            self._elu = concat_elu(self.features, self.num_blocks)
+        return self._elu
 
 
 class GatedResnet(nn.Module):
@@ -210,7 +211,7 @@ class Auxiliary(CausalConv2d):
         """In each block first the elus of all streams, then those of all negatives: (B, 2 F num_streams, H, W)."""
         if len(elus) == 1:
             return elus[0]
-        return torch.cat([elu.unflatten(1, (self.num_blocks, 2, -1)) for elu in elus], 3).flatten(1, 3)
+        return interleave(elus, 2 * self.num_blocks)
 
     def _weight_of_pixel(self, channel: int | None) -> Tensor:
         """Of the second stream, for the outputs of a colour channel or all, (2 F, C_out)."""
@@ -220,6 +221,18 @@ class Auxiliary(CausalConv2d):
     def _weight_of(self, stream: int) -> Tensor:
         weight = self._weight().unflatten(1, (self.num_blocks, 2, self.num_streams, -1))
         return weight[:, :, :, stream].flatten(1, 3)
+
+
+def interleave(streams: list[Tensor], num_blocks: int) -> Tensor:
+    """Features of several streams, (B, F, H, W) each, side by side within each block. Keeps their layout in memory.
+
+    >>> interleave([torch.zeros(1, 4, 1, 1), torch.ones(1, 4, 1, 1)], num_blocks=2).flatten()
+    tensor([0., 0., 1., 1., 0., 0., 1., 1.])
+    """
+    if num_blocks == 1:
+        return torch.cat(streams, 1)
+    blocks = zip(*(stream.chunk(num_blocks, 1) for stream in streams), strict=True)
+    return torch.cat([part for block in blocks for part in block], 1)
 
 
 def concat_elu(x: Tensor, num_blocks: int = 1) -> Tensor:
@@ -248,11 +261,8 @@ class _ConcatElu(torch.autograd.Function):
     def forward(x: Tensor, num_blocks: int) -> Tensor:
         x = x.to(autocast_dtype(x))  # as the next convolution wants it
         minus = -x
-        falling = _expm1(torch.minimum(x, minus))  # one exponential for both: elu(x) is max(x, expm1(-|x|))
-        both = [torch.maximum(x, falling), torch.maximum(minus, falling)]
-        if num_blocks == 1:
-            return torch.cat(both, 1)
-        return torch.cat([part.unflatten(1, (num_blocks, -1)) for part in both], 2).flatten(1, 2)
+        falling = torch.minimum(x, minus).expm1_()  # one exponential for both: elu(x) is max(x, expm1(-|x|))
+        return interleave([torch.maximum(x, falling), torch.maximum(minus, falling)], num_blocks)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -267,8 +277,3 @@ class _ConcatElu(torch.autograd.Function):
         grad = torch.ops.aten.elu_backward(grad, 1, 1, 1, True, output)  # below zero the slope is the value + 1
         plus, minus = grad.unflatten(1, (ctx.num_blocks, 2, -1)).unbind(2)
         return (plus - minus).flatten(1, 2).to(ctx.dtype), None
-
-
-def _expm1(x: Tensor) -> Tensor:
-    """exp(x) - 1. For bfloat16 by way of float32, where the difference is exact enough and `expm1` 16 times slower."""
-    return x.float().exp_().sub_(1).to(x.dtype) if x.dtype == torch.bfloat16 else x.expm1()
