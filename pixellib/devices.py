@@ -1,6 +1,7 @@
 """Which device to compute on, in what precision, and with how many processes."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -60,6 +61,14 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
     check_precision(precision)
     enabled = precision == "bf16" or (precision == "auto" and has_bf16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def check_compiler(device: torch.device) -> None:
+    """RuntimeError where `torch.compile` could not work: on the CPU it needs a C++ compiler, named by the environment
+    variable CXX, or else g++ or clang++.
+    """
+    if device.type == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
+        raise RuntimeError("compile=True needs a C++ compiler, and there is none: install g++, or leave it False")
 
 
 def threads() -> int:

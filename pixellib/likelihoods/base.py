@@ -231,7 +231,11 @@ def check_images(d: ImageDistribution, x: Tensor) -> torch.Size:
 
 
 def known(t: Tensor) -> bool | float | None:
-    """The value of a tensor of one element; None under torch.vmap, which does not allow a look at values."""
+    """The value of a tensor of one element; None under torch.vmap, which does not allow a look at values, and where
+    torch.compile is at work, whose program would end there.
+    """
+    if torch.compiler.is_compiling():
+        return None
     try:
         return t.item()
     except RuntimeError as error:

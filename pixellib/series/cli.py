@@ -60,13 +60,14 @@ def train(
     device: Device = "auto",
     seed: Seed = 0,
     fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="With torch.compile; needs a C++ compiler.")] = False,
 ) -> None:
     """Train a run, or go on where it was stopped; on many devices with torchrun -m pixellib train NAME."""
     from pixellib import devices
     from pixellib.series import runs
 
     with devices.process_group() as rank:  # torchrun starts this once per device
-        record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh)
+        record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh, compile=compile)
     if rank > 0:
         return
     for row in record["results"]:

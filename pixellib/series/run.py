@@ -225,12 +225,14 @@ class Run:
         seed: int = 0,
         resume: bool = True,
         progress: bool = True,
+        compile: bool = False,
     ) -> dict:
         """Train (going on where an earlier call was stopped), evaluate, save checkpoint and record, return the record.
 
-        See `pixellib.series.train.train`. resume: False discards what an earlier training left in the folder.
+        See `pixellib.series.train.train`. resume: False discards what an earlier training left in the folder. compile:
+        see `fit`.
         """
-        return train.train(self, profile, device=device, seed=seed, resume=resume, progress=progress)
+        return train.train(self, profile, device=device, seed=seed, resume=resume, progress=progress, compile=compile)
 
     def evaluate(
         self, model: ImageModel, split: str, profile: str = "reference", *, seed: int = 0, device: str = "auto"

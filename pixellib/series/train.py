@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 def train(
     run: "Run", profile: str = "reference", *, device: str = "auto", seed: int = 0, resume: bool = True,
-    progress: bool = True,
+    progress: bool = True, compile: bool = False,
 ) -> dict:  # fmt: skip
     """Train (going on where an earlier call was stopped), evaluate, save checkpoint and record, return the record.
 
     The weights are stored in half precision and every number of the record is measured on weights so rounded.
     Checkpoint and record are written at the end, together: what is stopped before that leaves neither. resume: False
     discards what an earlier training left in the folder. In a `devices.process_group` every process calls this and
-    takes its share of the work; the first one writes.
+    takes its share of the work; the first one writes. compile: see `fit`.
 
     Raises CheckpointError if the folder holds an unfinished training of another identity, RuntimeError while another
     process trains this run there.
@@ -52,7 +52,7 @@ def train(
             model, images, plan.settings, labels=labels, validation=held,
             validation_labels=None if labels is None else held_labels[: len(held)],
             transform=binarise if run.binarised else None, initialise=run.initialise and not plan.start, unit=run.unit,
-            seed=seed, device=device, folder=folder, progress=progress, identity=identity,
+            seed=seed, device=device, folder=folder, progress=progress, compile=compile, identity=identity,
         )  # fmt: skip
         _round_to_half(training.model)
         record = _described(run, profile, identity, before, training) | code

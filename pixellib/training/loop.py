@@ -56,6 +56,7 @@ def fit(
     save_every: float = 60.0,
     progress: bool = True,
     identity: Mapping[str, Any] | None = None,
+    compile: bool = False,
 ) -> Training:
     """Minimise `model.loss` over images, uint8 (N, C, H, W), and return the model with averaged weights.
 
@@ -69,11 +70,16 @@ def fit(
     mapping that JSON can hold; by default a description of the model, the data and the transform. Settings and seed
     always belong to it. A resume state of another identity is refused.
 
+    compile: let `torch.compile` make one program of the loss and its gradient. It takes a minute or two and a C++
+    compiler, gives the same results within rounding, and is no part of the identity: a training may be resumed with it
+    or without, but ends in the same bytes only if all of it ran in one way.
+
     With an initialised process group (see `devices.process_group`) each process takes its share of every batch, under
     DistributedDataParallel.
 
     Raises NonFiniteLoss naming the step; CheckpointError if the folder holds another training, or a broken one;
-    RuntimeError if another process trains in the folder; ValueError for images, labels or words that do not fit.
+    RuntimeError if another process trains in the folder, or nothing here can compile; ValueError for images, labels or
+    words that do not fit.
 
     >>> from pixellib.models import IWAE
     >>> images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
@@ -99,7 +105,7 @@ def fit(
         torch.manual_seed(seed)
         if initialise and not kept:
             model.initialise(images)
-        state = TrainState(model.to(device).train(), settings, seed, device, path, identity)
+        state = TrainState(model.to(device).train(), settings, seed, device, path, identity, compile)
         if kept:
             state.restore(kept)
         validate = partial(

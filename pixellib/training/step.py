@@ -25,7 +25,7 @@ class TrainState:
     """A training under way: a model, its optimisers, its averaged weights, and how far it got.
 
     num_steps: done so far. losses: of the steps since `take_losses`. history, seconds: as in `Training`. path: of the
-    resume state, or None. identity: what is written into it.
+    resume state, or None. identity: what is written into it. compile: whether the loss is compiled (see `fit`).
 
     >>> from pixellib.models import IWAE
     >>> settings = Settings(steps=2, batch_size=4)
@@ -44,6 +44,7 @@ class TrainState:
         device: torch.device,
         path: Path | None = None,
         identity: Mapping[str, Any] | None = None,
+        compile: bool = False,
     ):
         self.model, self.settings, self.seed, self.device = model, settings, seed, device
         self.path, self.identity = path, identity
@@ -51,6 +52,9 @@ class TrainState:
         self.average = averaged_model(model, settings.ema_decay) if settings.ema_decay else None
         self.optimisers = _optimisers(model, settings)
         self.objective: nn.Module = _Objective(model)
+        if compile:
+            devices.check_compiler(device)
+            self.objective.compile()
         if self.world > 1:
             ids = [device] if device.type == "cuda" else None
             self.objective = DistributedDataParallel(self.objective, device_ids=ids, broadcast_buffers=False)

@@ -277,7 +277,9 @@ def test_each_block_gets_its_own_part_of_a_condition():
     assert model.conditioning.split == (6,) * len(blocks)
     y, outputs = torch.randn(1, 1, 8, 4, dtype=torch.float64, generator=seeded()), {}
     for block in blocks:
-        block.register_forward_hook(lambda block, inputs, output: outputs.__setitem__(block, (inputs[0], output)))
+        block.register_forward_hook(
+            lambda block, inputs, output: outputs.__setitem__(block, (inputs[0].features, output.features))
+        )
     model.network(y, torch.tensor([0]))
     before = dict(outputs)
     for i, block in enumerate(blocks):

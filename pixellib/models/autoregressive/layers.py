@@ -8,6 +8,7 @@ says to which; `feature_channels` gives every channel the same number of feature
 """
 
 import math
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -30,7 +31,7 @@ class Step:
     width: int
     column: int | None = None
     channel: int | None = None
-    memory: dict[nn.Module, "_Memory"] = field(default_factory=dict)
+    memory: dict[nn.Module, "Memory"] = field(default_factory=dict)
 
     def halved(self) -> "Step":
         """The same place in an image of half the height and width."""
@@ -39,19 +40,26 @@ class Step:
 
 
 @dataclass
-class _Memory:
+class Memory:
     """What one layer keeps.
 
     Of a convolution: rows, the last rows of its input, channels last and padded, (B, rows, W + padding, C); above, what
-    the rows above contribute to the current one, (B, C, W); weights, of the taps in the current row, by colour channel,
-    ready for a matrix product. Of an upsampling: rows, the two that it made last, (B, C, 2, W); above, the pixel they
-    come from.
+    the rows above contribute to the current one, (W, B, C). Of an upsampling: rows, the two that it made last, (B, C,
+    2, W); above, the pixel they come from.
     """
 
     rows: Tensor
     row: int = -1
     above: Tensor | None = None
-    weights: dict[int | None, Tensor] = field(default_factory=dict)
+    _weights: dict[Hashable, Tensor] = field(default_factory=dict)
+
+    def weight(self, name: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """The weights that `make` gives, asked for once, in the precision of the rows."""
+        if name not in self._weights:
+            weight = make().to(self.rows.dtype)
+            layout = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
+            self._weights[name] = weight.contiguous(memory_format=layout)
+        return self._weights[name]
 
 
 class ChannelIndex(nn.Module):
@@ -137,6 +145,13 @@ def shift_right(x: Tensor) -> Tensor:
     return F.pad(x, (1, -1, 0, 0))
 
 
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The type in which a convolution of x computes: x's, or that of autocasting where it is on and x is float32."""
+    if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
 def in_float32(layer: "CausalConv2d", x: Tensor, step: Step | None) -> Tensor:
     """The layer's output for x, whatever autocasting is on: a likelihood's parameters must not be rounded to bfloat16,
     in which neighbours near 1 are half a level of 256 apart.
@@ -220,7 +235,8 @@ class CausalConv2d(nn.Module):
         memory.rows[:, -1, self.left : self.left + x.shape[-1]] = x.squeeze(2).mT
         if step.row % self.stride:
             return None
-        return self._over_rows(memory.rows if self.current else memory.rows[:, : -self.dilation], self._weight())
+        rows = memory.rows if self.current else memory.rows[:, : -self.dilation]
+        return self._over_rows(rows, memory.weight("all rows", self._weight))
 
     def _pixel(self, x: Tensor, step: Step) -> Tensor | None:
         if self.current and self.right:
@@ -234,32 +250,38 @@ class CausalConv2d(nn.Module):
             row[:, column, self.in_index[step.channel]] = x
         if step.row % self.stride or step.column % self.stride:
             return None
-        start = self.bias if memory.above is None else memory.above[..., step.column // self.stride]
+        start = self.bias if memory.above is None else memory.above[step.column // self.stride]
         if step.channel is not None:
             start = start[..., self.out_index[step.channel]]
         if not self.current:
             return start[..., None, None]
-        if step.channel not in memory.weights:
-            weight = self._weight()[:, :, -1].permute(2, 1, 0).flatten(0, 1)  # (taps C_in, C_out)
-            if step.channel is not None:
-                weight = weight[:, self.out_index[step.channel]]
-            memory.weights[step.channel] = weight.contiguous().to(row.dtype)  # bf16 where autocast is on
+        weight = memory.weight(step.channel, lambda: self._weight_of_row(step.channel))
         taps = row[:, column - self.left : column + 1 : self.dilation].flatten(1)
-        return torch.addmm(start, taps, memory.weights[step.channel])[..., None, None]
+        return torch.addmm(start, taps, weight)[..., None, None]
 
-    def _next_row(self, x: Tensor, step: Step) -> _Memory:
+    def _weight_of_row(self, channel: int | None) -> Tensor:
+        """Of the taps in the current row, for the outputs of a colour channel or all, (taps C_in, C_out)."""
+        weight = self._weight()[:, :, -1].permute(2, 1, 0).flatten(0, 1)
+        return weight if channel is None else weight[:, self.out_index[channel]]
+
+    def _weight_above(self) -> Tensor:
+        """Of the rows above the current one."""
+        return self._weight()[:, :, :-1] if self.current else self._weight()
+
+    def _next_row(self, x: Tensor, step: Step) -> Memory:
         """This layer's memory, moved on by a row where the step is on a new one."""
         if self not in step.memory:
-            rows = x.new_zeros(len(x), self.above + 1, self.left + step.width + self.right, self.in_channels)
-            step.memory[self] = _Memory(rows)
+            shape = len(x), self.above + 1, self.left + step.width + self.right, self.in_channels
+            step.memory[self] = Memory(x.new_zeros(shape, dtype=autocast_dtype(x)))
         memory = step.memory[self]
         if memory.row != step.row:
             memory.row = step.row
-            if self.above:
-                memory.rows = torch.cat([memory.rows[:, 1:], torch.zeros_like(memory.rows[:, :1])], 1)
-                if step.column is not None and step.row % self.stride == 0:
-                    weight = self._weight()[:, :, :-1] if self.current else self._weight()
-                    memory.above = self._over_rows(memory.rows[:, : -self.dilation], weight).squeeze(2)
+            for i in range(self.above):  # the last row stays as well, until it is written over
+                memory.rows[:, i] = memory.rows[:, i + 1]
+            if self.above and step.column is not None and step.row % self.stride == 0:
+                weight = memory.weight("above", self._weight_above)
+                above = self._over_rows(memory.rows[:, : -self.dilation], weight)
+                memory.above = above.squeeze(2).permute(2, 0, 1).contiguous()
         return memory
 
     def _over_rows(self, rows: Tensor, weight: Tensor) -> Tensor:
@@ -307,7 +329,7 @@ class CausalUpsample2d(nn.Module):
             return self._upsample(x)
         if step.column is None:
             if x is not None:
-                step.memory[self] = _Memory(self._upsample(x))
+                step.memory[self] = Memory(self._upsample(x))
             return step.memory[self].rows[:, :, step.row % 2, None]
         if x is not None:
             self._keep(x, step)
@@ -317,7 +339,7 @@ class CausalUpsample2d(nn.Module):
     def _keep(self, x: Tensor, step: Step) -> None:
         """Store the two rows and columns that a pixel gives: of all channels, or of the step's."""
         if self not in step.memory:
-            step.memory[self] = _Memory(x.new_zeros(len(x), self.out_channels, 2, step.width))
+            step.memory[self] = Memory(x.new_zeros(len(x), self.out_channels, 2, step.width))
         memory, columns = step.memory[self], slice(step.column, step.column + 2)
         if step.channel is None:
             memory.rows[..., columns] = self._upsample(x)

@@ -19,12 +19,20 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from pixellib.likelihoods import Likelihood, LogisticMixture
-from pixellib.models.autoregressive.layers import CausalConv2d, CausalUpsample2d, Step, at_step, in_float32, index_of
-from pixellib.models.autoregressive.pixelcnnpp_layers import GatedResnet, Scale
+from pixellib.models.autoregressive.layers import (
+    CausalConv2d,
+    CausalUpsample2d,
+    Step,
+    at_step,
+    blocks_at,
+    in_float32,
+    index_of,
+)
+from pixellib.models.autoregressive.pixelcnnpp_layers import GatedResnet, Scale, Stream
 from pixellib.models.autoregressive.two_stream import TwoStreamModel
 from pixellib.models.checks import check_counts
 
-__all__ = ["GatedResnet", "PixelCNNpp"]
+__all__ = ["GatedResnet", "PixelCNNpp", "Stream"]
 
 NUM_SCALES = 3  # full, half and quarter size
 NUM_LOOKED_AT = 64  # images from which the initialisation takes its statistics
@@ -128,7 +136,7 @@ class PixelCNNpp(TwoStreamModel):
         above = torch.cat([above, ones], 1)
         # The released network shifts pictures after convolving them: what comes in at the edge is 0, without a bias.
         left, u = (in_float32(layer, above, step) * ones for layer in (self.first_above, self.first_u))
-        return [left, self.body.vertical(u, condition, step)[1]]
+        return [left, self.body.vertical(Stream(u), condition, step)[1]]
 
     def horizontal(
         self, left: Tensor, pixel: Tensor, vertical: list, condition: list[Tensor], step: Step | None = None
@@ -143,7 +151,8 @@ class PixelCNNpp(TwoStreamModel):
         ul = at_step(above, step, self.index) + left
         if self.first_pixel is not None:
             ul = ul + in_float32(self.first_pixel, pixel, step)
-        features = F.elu(self.body.horizontal(ul, upper, condition, step))
+        ul = Stream(ul, blocks_at(step, self.num_blocks))
+        features = F.elu(self.body.horizontal(ul, upper, condition, step).features)
         if self.hidden is not None:
             features = F.elu(in_float32(self.hidden, features, step))
         return in_float32(self.last, features, step)

@@ -1,16 +1,19 @@
 """The layers of PixelCNN++ between its first and its last: residual blocks at three scales."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.likelihoods.base import at_least_float32
 from pixellib.models.autoregressive.layers import (
     CausalConv2d,
     CausalUpsample2d,
+    Memory,
     Step,
     at_step,
+    autocast_dtype,
     blocks_at,
     feature_channels,
     halves,
@@ -65,7 +68,7 @@ class Scale(nn.Module):
         for u, ul in zip(self.u_out, self.ul_out, strict=True):
             yield from (*u.convolutions(), *ul.convolutions())
 
-    def vertical(self, u: Tensor, condition: list[Tensor], step: Step | None) -> tuple[Tensor, tuple]:
+    def vertical(self, u: "Stream", condition: list[Tensor], step: Step | None) -> tuple["Stream", tuple]:
         """The upper stream, and what the upper-left one sees of it: on the way in, at smaller scales, on the way out.
 
         Between the rows of a smaller scale there is nothing new in it, and what is seen of it is None.
@@ -73,39 +76,36 @@ class Scale(nn.Module):
         of_in, of_smaller, of_out = self._divide(condition)
         on_way_in, on_way_out, smaller = [u], [], None
         for block, of_block in zip(self.u_in, of_in[::2], strict=True):
-            on_way_in.append(block(on_way_in[-1], None, of_block, step))
+            on_way_in.append(block(on_way_in[-1], [], of_block, step))
         skips = list(on_way_in)
         if self.smaller is None:
             u = skips.pop()
         else:
-            down = self.u_down(on_way_in[-1], step)
+            down = self.u_down(on_way_in[-1].features, step)
             if down is not None:
-                down, smaller = self.smaller.vertical(down, of_smaller, step and step.halved())
-            u = self.u_up(down, step)
+                down, smaller = self.smaller.vertical(Stream(down), of_smaller, step and step.halved())
+            u = Stream(self.u_up(down and down.features, step))
         for block, of_block in zip(self.u_out, of_out[::2], strict=True):
-            u = block(u, skips.pop() if self.shortcuts else None, of_block, step)
+            u = block(u, [skips.pop()] if self.shortcuts else [], of_block, step)
             on_way_out.append(u)
         return u, (on_way_in[1:], smaller, on_way_out)
 
-    def horizontal(self, ul: Tensor, upper: tuple, condition: list[Tensor], step: Step | None) -> Tensor:
+    def horizontal(self, ul: "Stream", upper: tuple, condition: list[Tensor], step: Step | None) -> "Stream":
         """The upper-left stream. upper: what `vertical` says that it sees."""
         of_in, of_smaller, of_out = self._divide(condition)
         on_way_in, smaller, on_way_out = upper
-        skips = [ul]
+        skips, num_blocks = [ul], blocks_at(step, self.num_blocks)
         for block, u, of_block in zip(self.ul_in, on_way_in, of_in[1::2], strict=True):
-            skips.append(block(skips[-1], at_step(u, step, self.index), of_block, step))
+            skips.append(block(skips[-1], [u], of_block, step))
         if self.smaller is None:
             ul = skips.pop()
         else:
-            down = self.ul_down(skips[-1], step)
+            down = self.ul_down(skips[-1].features, step)
             if down is not None:
-                down = self.smaller.horizontal(down, smaller, of_smaller, step and step.halved())
-            ul = self.ul_up(down, step)
+                down = self.smaller.horizontal(Stream(down, num_blocks), smaller, of_smaller, step and step.halved())
+            ul = Stream(self.ul_up(down and down.features, step), num_blocks)
         for block, u, of_block in zip(self.ul_out, on_way_out, of_out[1::2], strict=True):
-            auxiliary = at_step(u, step, self.index)
-            if self.shortcuts:
-                auxiliary = join([auxiliary, skips.pop()], blocks_at(step, self.num_blocks))
-            ul = block(ul, auxiliary, of_block, step)
+            ul = block(ul, [u, skips.pop()] if self.shortcuts else [u], of_block, step)
         return ul
 
     def _divide(self, condition: list[Tensor]) -> tuple[list[Tensor | None], list[Tensor], list[Tensor | None]]:
@@ -114,6 +114,23 @@ class Scale(nn.Module):
         if not condition:
             return [None] * num_in, [], [None] * num_out
         return condition[:num_in], condition[num_in : len(condition) - num_out], condition[len(condition) - num_out :]
+
+
+class Stream:
+    """Features, float (B, F, H, W), and their doubled elu, computed once although several layers see it.
+
+    num_blocks: of the features, one for each ordered channel.
+    """
+
+    def __init__(self, features: Tensor, num_blocks: int = 1):
+        self.features, self.num_blocks, self._elu = features, num_blocks, None
+
+    @property
+    def elu(self) -> Tensor:
+        """float (B, 2 F, H, W), see `concat_elu`."""
+        if self._elu is None:
+            self._elu = concat_elu(self.features, self.num_blocks)
+        return self._elu
 
 
 class GatedResnet(nn.Module):
@@ -130,12 +147,7 @@ class GatedResnet(nn.Module):
         self.num_blocks, self.index = num_blocks, index_of(twice)
         kernel = {"above": 1, "left": 1, "right": right, "in_channel_index": twice}
         self.first = CausalConv2d(2 * num_filters, num_filters, **kernel, out_channel_index=once)
-        self.auxiliary = None
-        if num_auxiliary:
-            num_in = 2 * num_auxiliary * num_filters
-            self.auxiliary = CausalConv2d(
-                num_in, num_filters, in_channel_index=feature_channels(num_in, num_blocks), out_channel_index=once
-            )
+        self.auxiliary = Auxiliary(num_filters, num_blocks, num_auxiliary) if num_auxiliary else None
         self.dropout = nn.Dropout(dropout)
         self.last = CausalConv2d(2 * num_filters, 2 * num_filters, **kernel, out_channel_index=twice)
 
@@ -143,25 +155,84 @@ class GatedResnet(nn.Module):
         yield from (layer for layer in (self.first, self.auxiliary, self.last) if layer is not None)
 
     def forward(
-        self, x: Tensor, auxiliary: Tensor | None = None, condition: Tensor | None = None, step: Step | None = None
-    ) -> Tensor:
-        """x float (B, F, H, W); auxiliary (B, F num_auxiliary, H, W); condition (B, 2 F, 1, 1) -> (B, F, H, W)."""
+        self, x: Stream, auxiliary: list[Stream], condition: Tensor | None = None, step: Step | None = None
+    ) -> Stream:
+        """x, auxiliary: of F features; with a step at a pixel, the first auxiliary stream is still that of the whole
+        row. condition: (B, 2 F, 1, 1).
+        """
         num_blocks = blocks_at(step, self.num_blocks)
-        h = self.first(concat_elu(x, num_blocks), step)
+        h = self.first(x.elu, step)
         if self.auxiliary is not None:
-            h = h + self.auxiliary(concat_elu(auxiliary, num_blocks), step)
+            h = h + self.auxiliary([stream.elu for stream in auxiliary], step)
         h = self.last(self.dropout(concat_elu(h, num_blocks)), step)
         if condition is not None:
             h = h + at_step(condition, step, self.index)
         a, b = halves(h, num_blocks)
-        return at_least_float32(x) + (a * b.sigmoid()).flatten(1, 2)
+        return Stream(at_least_float32(x.features) + (a * b.sigmoid()).flatten(1, 2), num_blocks)
 
 
-def join(streams: Sequence[Tensor], num_blocks: int) -> Tensor:
-    """Features of several streams, (B, F, H, W) each, side by side within each block."""
+class Auxiliary(CausalConv2d):
+    """A 1 x 1 convolution of the doubled elus of several streams.
+
+    The first of them is known for a whole row before its pixels: what it adds is computed by the row. At most one more
+    is computed pixel by pixel.
+    """
+
+    def __init__(self, num_filters: int, num_blocks: int, num_streams: int):
+        once = feature_channels(num_filters, num_blocks)
+        num_in = 2 * num_streams * num_filters
+        seen = feature_channels(num_in, num_blocks)
+        super().__init__(num_in, num_filters, in_channel_index=seen, out_channel_index=once)
+        self.num_blocks, self.num_streams = num_blocks, num_streams
+        self.of_stream = index_of(feature_channels(2 * num_filters, num_blocks))
+
+    def forward(self, elus: list[Tensor], step: Step | None = None) -> Tensor:
+        """elus: of each stream, (B, 2 F, H, W) -> (B, F, H, W)."""
+        if step is None or step.column is None:
+            return super().forward(self._side_by_side(elus), step)
+        memory = step.memory.setdefault(self, Memory(elus[0].new_zeros(len(elus[0]), elus[0].shape[1])))
+        if memory.row != step.row:
+            memory.row = step.row
+            above = F.conv2d(elus[0], memory.weight("first stream", lambda: self._weight_of(0)), self.bias)
+            memory.above = above.squeeze(2).permute(2, 0, 1).contiguous()
+        start = memory.above[step.column]
+        if step.channel is not None:
+            start = start[:, self.out_index[step.channel]]
+        if len(elus) == 1:
+            return start[..., None, None]
+        pixel = elus[1].flatten(1)
+        if step.channel is not None:
+            memory.rows[:, self.of_stream[step.channel]] = pixel
+            pixel = memory.rows
+        weight = memory.weight(step.channel, lambda: self._weight_of_pixel(step.channel))
+        return torch.addmm(start, pixel, weight)[..., None, None]
+
+    def _side_by_side(self, elus: list[Tensor]) -> Tensor:
+        """In each block first the elus of all streams, then those of all negatives: (B, 2 F num_streams, H, W)."""
+        if len(elus) == 1:
+            return elus[0]
+        return interleave(elus, 2 * self.num_blocks)
+
+    def _weight_of_pixel(self, channel: int | None) -> Tensor:
+        """Of the second stream, for the outputs of a colour channel or all, (2 F, C_out)."""
+        weight = self._weight_of(1)[:, :, 0, 0].mT
+        return weight if channel is None else weight[:, self.out_index[channel]]
+
+    def _weight_of(self, stream: int) -> Tensor:
+        weight = self._weight().unflatten(1, (self.num_blocks, 2, self.num_streams, -1))
+        return weight[:, :, :, stream].flatten(1, 3)
+
+
+def interleave(streams: list[Tensor], num_blocks: int) -> Tensor:
+    """Features of several streams, (B, F, H, W) each, side by side within each block. Keeps their layout in memory.
+
+    >>> interleave([torch.zeros(1, 4, 1, 1), torch.ones(1, 4, 1, 1)], num_blocks=2).flatten()
+    tensor([0., 0., 1., 1., 0., 0., 1., 1.])
+    """
     if num_blocks == 1:
         return torch.cat(streams, 1)
-    return torch.cat([stream.unflatten(1, (num_blocks, -1)) for stream in streams], 2).flatten(1, 2)
+    blocks = zip(*(stream.chunk(num_blocks, 1) for stream in streams), strict=True)
+    return torch.cat([part for block in blocks for part in block], 1)
 
 
 def concat_elu(x: Tensor, num_blocks: int = 1) -> Tensor:
@@ -188,11 +259,10 @@ class _ConcatElu(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, num_blocks: int) -> Tensor:
-        if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # as the next convolution wants it
+        x = x.to(autocast_dtype(x))  # as the next convolution wants it
         minus = -x
         falling = torch.minimum(x, minus).expm1_()  # one exponential for both: elu(x) is max(x, expm1(-|x|))
-        return join([torch.maximum(x, falling), torch.maximum(minus, falling)], num_blocks)
+        return interleave([torch.maximum(x, falling), torch.maximum(minus, falling)], num_blocks)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, int], output: Tensor) -> None:
