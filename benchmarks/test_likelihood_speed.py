@@ -98,7 +98,7 @@ def test_loss(compare):
         return torch.autograd.grad(loss(params, x), params)
 
     row = compare(
-        f"DMoL, batch {BATCH}, 32 x 32 x 3, K = {K}: loss, gradient", lambda: gradient(ours_loss),
+        f"DMoL, batch {BATCH}, 32 x 32 x 3, K = {K}: loss, gradient", ("gradient_of_mixture", BATCH, K, SIZE),
         lambda: gradient(textbook_loss), ask="<= 10 ms", rounds=31,
     )  # fmt: skip
     ours, theirs = peak_megabytes(ours_loss), peak_megabytes(textbook_loss)
