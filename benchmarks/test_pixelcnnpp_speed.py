@@ -150,7 +150,8 @@ def test_training(compare, models):
         peak = process.apply(memory_of_a_step)
     row = compare(
         "PixelCNN++, full size, batch 16: loss, gradient", ("gradient_of_pixelcnnpp", 16),
-        lambda: plain.loss(x).backward(), flops=3 * 16 * flops_of_an_image(plain), ask=">= 2.5x, 6 GB", rounds=3, warm_up=1,
+        lambda: plain.loss(x).backward(), flops=3 * 16 * flops_of_an_image(plain), ask=">= 2.5x, 6 GB",
+        rounds=3, warm_up=1,
     )  # fmt: skip
     row["note"] = f"{16 / row['seconds']:.2f} images/s against {16 / row['reference_seconds']:.2f}; peak {peak:.1f} GB"
 

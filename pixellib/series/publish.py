@@ -84,11 +84,15 @@ def disagreement(checkpoint: Path, record: Path) -> list[str]:
 
 def state_results() -> None:
     """Write what the records say into the README and the texts of the notebooks."""
-    for readme in (paths.ROOT / "README.md", paths.ROOT / "benchmarks" / "README.md"):
-        if readme.exists():
-            files.replace(readme, with_results(readme.read_text(encoding="utf-8")).encode())
+    for readme in readmes():
+        files.replace(readme, with_results(readme.read_text(encoding="utf-8")).encode())
     for name in execute.names():
         execute.write(notebook_with_results(name), execute.source(name))
+
+
+def readmes() -> list[Path]:
+    """The texts outside of notebooks that have parts made from records."""
+    return [path for folder in (".", "benchmarks") if (path := paths.ROOT / folder / "README.md").exists()]
 
 
 def with_results(text: str) -> str:
