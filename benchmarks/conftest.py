@@ -84,24 +84,26 @@ def earlier(pytestconfig, tmp_path_factory):
 @pytest.fixture
 def compare(benchmark, machine, earlier, pytestconfig):
     def compare(
-        name, ours, reference=None, *, times=1.0, reference_times=None, flops=None, ask="", rounds=7, warm_up=2
-    ):
+        name, ours, reference=None, *, earlier_as=None, times=1.0, reference_times=None, flops=None, ask="",
+        rounds=7, warm_up=2,
+    ):  # fmt: skip
         """Time ours against the reference and return the row of the record, to which more may be added.
 
-        ours: a callable, or the name and arguments of a workload, which an earlier version can do as well. reference: a
-        callable; None where there is only the earlier version to compare with. times: how many calls the row stands
+        ours: a callable, or the name and arguments of a workload, which an earlier version can do as well, as it is or
+        as `earlier_as`. reference: a callable; None where there is only the earlier version to compare with. times: how many calls the row stands
         for, of ours and, unless reference_times says otherwise, of the reference. flops: of the matrix products in one
         call. ask: of speed.
         """
         before, plain = [], []
         asked = None if isinstance(ours, Callable) else ours
+        of_earlier = earlier_as or asked
         work = workloads.make(*asked) if asked else ours
 
         def others():  # runs before every round, so that all alternate
             if reference:
                 plain.append(seconds(reference))
-            if asked and earlier:
-                before.append(earlier.seconds(asked[0], asked[1:]))
+            if of_earlier and earlier:
+                before.append(earlier.seconds(of_earlier[0], of_earlier[1:]))
 
         benchmark.pedantic(work, setup=others, rounds=rounds, warmup_rounds=warm_up)
         one = benchmark.stats.stats.median

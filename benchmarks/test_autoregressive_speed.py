@@ -108,10 +108,13 @@ def test_sampling(compare):
     row["note"] = f"milliseconds per pixel of 16 images at {sizes}: " + ", ".join(per_pixel)
 
 
+@pytest.mark.parametrize(("batch_size", "compile"), [(16, False), (64, False), (16, True)])
 @pytest.mark.parametrize("run", ["gated-mnist", "pixelcnnpp-mnist-softmax", "pixelcnnpp-cifar10"])
-def test_training_of_runs(compare, run):
-    row = compare(f"{run}, batch 16: four steps of training", ("train", run, 16), ask=">= 1.6x earlier")
-    row["note"] = f"{64 / row['seconds']:.0f} images/s"
+def test_training_of_runs(compare, run, batch_size, compile):
+    name = f"{run}, batch {batch_size}: four steps of training" + ", compiled" * compile
+    work = ("train", run, batch_size, 4)
+    row = compare(name, (*work, compile), earlier_as=work, ask=">= 1.6x earlier")
+    row["note"] = f"{4 * batch_size / row['seconds']:.0f} images/s"
 
 
 @pytest.mark.parametrize("num", [1, 16])

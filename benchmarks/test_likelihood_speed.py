@@ -104,6 +104,11 @@ def test_loss(compare):
     ours, theirs = peak_megabytes(ours_loss), peak_megabytes(textbook_loss)
     row["peak_megabytes"], row["reference_peak_megabytes"] = ours, theirs
     row["note"] = f"peak memory {ours:.0f} MB against {theirs:.0f} MB; ask: half"
+    work = ("gradient_of_mixture", BATCH, K, SIZE)
+    compare(
+        f"DMoL, batch {BATCH}, 32 x 32 x 3, K = {K}: loss, gradient, compiled", (*work, True),
+        lambda: gradient(textbook_loss), earlier_as=work, ask="<= 10 ms", rounds=31,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("tails", ["censored", "truncated"])

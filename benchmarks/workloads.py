@@ -27,13 +27,14 @@ def make(name: str, *arguments) -> Callable[[], object]:
     return globals()[name](*arguments)
 
 
-def train(run_name: str, batch_size: int, steps: int = 4) -> Callable[[], None]:
+def train(run_name: str, batch_size: int, steps: int = 4, compile: bool = False) -> Callable[[], None]:
     """Whole steps of training a run, optimisers and averages included, with the precision that the machine offers."""
+    options = {"compile": True} if compile else {}  # earlier versions have no such option
     run = runs.get(run_name)
     settings = replace(run.plan().settings, batch_size=batch_size, precision="auto")
     images, model = data.load(IMAGES[run.dataset], "train")[0][:batch_size].clone(), run.build()
     model.initialise(images)
-    state, rows = TrainState(model.train(), settings, 0, CPU), torch.arange(batch_size)
+    state, rows = TrainState(model.train(), settings, 0, CPU, **options), torch.arange(batch_size)
 
     def work():
         for _ in range(steps):
@@ -50,7 +51,7 @@ def train_iwae(num_images: int, batch_size: int) -> Callable[[], object]:
     return lambda: fit(model, images, settings, transform=data.binarise, device="cpu", progress=False)
 
 
-def gradient_of_mixture(batch_size: int, num_components: int, size: int) -> Callable[[], object]:
+def gradient_of_mixture(batch_size: int, num_components: int, size: int, compile: bool = False) -> Callable[[], object]:
     """Loss and gradient of a mixture of logistics for parameters spread as a trained network's."""
     generator, k = torch.Generator().manual_seed(0), num_components
     params = torch.randn(batch_size, 10 * k, size, size, generator=generator)
@@ -58,7 +59,12 @@ def gradient_of_mixture(batch_size: int, num_components: int, size: int) -> Call
     likelihood = LogisticMixture(k)
     x = likelihood(params).sample(generator=generator)
     params.requires_grad_()
-    return lambda: torch.autograd.grad(-likelihood(params).log_prob(x).mean(), params)
+
+    def loss(params):
+        return -likelihood(params).log_prob(x).mean()
+
+    loss = torch.compile(loss) if compile else loss
+    return lambda: torch.autograd.grad(loss(params), params)
 
 
 def gradient_of_gated(num_layers: int, num_filters: int, batch_size: int) -> Callable[[], None]:
