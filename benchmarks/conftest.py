@@ -90,9 +90,9 @@ def compare(benchmark, machine, earlier, pytestconfig):
         """Time ours against the reference and return the row of the record, to which more may be added.
 
         ours: a callable, or the name and arguments of a workload, which an earlier version can do as well, as it is or
-        as `earlier_as`. reference: a callable; None where there is only the earlier version to compare with. times: how many calls the row stands
-        for, of ours and, unless reference_times says otherwise, of the reference. flops: of the matrix products in one
-        call. ask: of speed.
+        as `earlier_as`. reference: a callable; None where there is only the earlier version to compare with. times: how
+        many calls the row stands for, of ours and, unless reference_times says otherwise, of the reference. flops: of
+        the matrix products in one call. ask: of speed.
         """
         before, plain = [], []
         asked = None if isinstance(ours, Callable) else ours
