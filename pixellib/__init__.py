@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
         openai_pixelcnnpp,
     )
     from pixellib.optim import Muon
-    from pixellib.training import NonFiniteLoss, Settings, Training, fit
+    from pixellib.training import NonFiniteLoss, OutOfTime, Settings, Training, fit
 
 __version__ = "0.2.0"
 
@@ -89,6 +89,7 @@ __all__ = [
     "LogisticMixture",
     "Muon",
     "NonFiniteLoss",
+    "OutOfTime",
     "NotFiniteError",
     "Permuted",
     "PermutedImages",

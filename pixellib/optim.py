@@ -15,11 +15,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # the authors' coefficients: small singular values grow fast, those near 1 stay
 
 # Each schedule gives the factor of the learning rate in a step, counted from 0, of `steps`; `decay` is a setting that
-# some have. A new schedule is a new entry.
+# some have. A new schedule is a new entry. "wsd" (warm up, stable, decay) is of Hu et al. 2024, "MiniCPM".
 SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
     "constant": lambda step, steps, decay: 1.0,
     "cosine": lambda step, steps, decay: 0.5 * (1 + math.cos(math.pi * step / steps)),
     "exponential": lambda step, steps, decay: decay**step,
+    "wsd": lambda step, steps, decay: min(1.0, (1 - step / steps) / decay),
 }
 
 

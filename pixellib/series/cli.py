@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,16 @@ def _whole(option: str, low: int, high: int, text: str) -> typer.models.OptionIn
     return typer.Option(parser=parse, metavar="INTEGER", help=text)
 
 
+def _next_time(text: str) -> float:
+    """The next moment, as `time.time()` counts, at which a local clock shows HH:MM."""
+    now = datetime.now()
+    try:
+        then = datetime.combine(now, datetime.strptime(text, "%H:%M").time())
+    except ValueError as error:
+        raise typer.BadParameter("it must be a time such as 07:30") from error
+    return (then if then > now else then + timedelta(days=1)).timestamp()
+
+
 Profile = Annotated[str, typer.Option(help="quick, reference or paper.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Jobs = Annotated[int | None, _whole("--jobs", 1, 1_000, "Cores to use [default: all].")]
@@ -55,22 +66,38 @@ def list_runs() -> None:
 
 @app.command()
 def train(
-    name: str,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
     profile: Profile = "reference",
     device: Device = "auto",
     seed: Seed = 0,
     fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="With torch.compile; needs a C++ compiler.")] = False,
+    until: Annotated[
+        float | None,
+        typer.Option(parser=_next_time, metavar="HH:MM", help="Stop then, keeping the state; the same command goes on."),
+    ] = None,
 ) -> None:
-    """Train a run, or go on where it was stopped; on many devices with torchrun -m pixellib train NAME."""
-    from pixellib import devices
+    """Train runs, one after the other, or go on where one was stopped; on many devices with torchrun -m pixellib train
+    NAME.
+    """
+    from pixellib import OutOfTime, devices
     from pixellib.series import runs
 
+    options = {"device": device, "seed": seed, "resume": not fresh, "compile": compile, "until": until}
+    chosen = [runs.get(name) for name in names]
     with devices.process_group() as rank:  # torchrun starts this once per device
-        record = runs.get(name).train(profile, device=device, seed=seed, resume=not fresh, compile=compile)
-    if rank > 0:
-        return
-    for row in record["results"]:
+        for run in chosen:
+            try:
+                record = run.train(profile, **options)
+            except OutOfTime as stopped:
+                print(f"{run.name}: {stopped}")
+                return
+            if rank == 0:
+                _print_results(run.name, record["results"])
+
+
+def _print_results(name: str, results: list[dict]) -> None:
+    for row in results:
         bound = row["kind"] + (f", M = {row['num_samples']}" if row["num_samples"] else "")
         nats, error = row["log_likelihood"], row["standard_error"]
         print(f"{name} {row['split']}: {nats} +- {error} nats, {row['bits_per_dim']} bits per dimension ({bound})")

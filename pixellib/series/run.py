@@ -226,13 +226,16 @@ class Run:
         resume: bool = True,
         progress: bool = True,
         compile: bool = False,
+        until: float | None = None,
     ) -> dict:
         """Train (going on where an earlier call was stopped), evaluate, save checkpoint and record, return the record.
 
-        See `pixellib.series.train.train`. resume: False discards what an earlier training left in the folder. compile:
-        see `fit`.
+        See `pixellib.series.train.train`. resume: False discards what an earlier training left in the folder. compile,
+        until: see `fit`.
         """
-        return train.train(self, profile, device=device, seed=seed, resume=resume, progress=progress, compile=compile)
+        return train.train(
+            self, profile, device=device, seed=seed, resume=resume, progress=progress, compile=compile, until=until
+        )
 
     def evaluate(
         self, model: ImageModel, split: str, profile: str = "reference", *, seed: int = 0, device: str = "auto"

@@ -23,19 +23,22 @@ if TYPE_CHECKING:
 
 def train(
     run: "Run", profile: str = "reference", *, device: str = "auto", seed: int = 0, resume: bool = True,
-    progress: bool = True, compile: bool = False,
+    progress: bool = True, compile: bool = False, until: float | None = None,
 ) -> dict:  # fmt: skip
     """Train (going on where an earlier call was stopped), evaluate, save checkpoint and record, return the record.
 
     The weights are stored in half precision and every number of the record is measured on weights so rounded.
     Checkpoint and record are written at the end, together: what is stopped before that leaves neither. resume: False
     discards what an earlier training left in the folder. In a `devices.process_group` every process calls this and
-    takes its share of the work; the first one writes. compile: see `fit`.
+    takes its share of the work; the first one writes. compile, until: see `fit`. A training that this one begins with
+    comes first, if it is missing, in the same way.
 
     Raises CheckpointError if the folder holds an unfinished training of another identity, RuntimeError while another
-    process trains this run there.
+    process trains this run there, OutOfTime once it is `until`.
     """
     plan, folder, resolved = run.plan(profile), run.folder(profile, seed), devices.resolve(device)
+    if plan.start and not plan.start.checkpoint_path(profile, seed):
+        plan.start.train(profile, device=device, seed=seed, progress=progress, compile=compile, until=until)
     with _lock(run, folder):
         _clear(folder, run.name, resume)
         splits = Splits(run, profile, seed)
@@ -52,7 +55,7 @@ def train(
             model, images, plan.settings, labels=labels, validation=held,
             validation_labels=None if labels is None else held_labels[: len(held)],
             transform=binarise if run.binarised else None, initialise=run.initialise and not plan.start, unit=run.unit,
-            seed=seed, device=device, folder=folder, progress=progress, compile=compile, identity=identity,
+            seed=seed, device=device, folder=folder, progress=progress, compile=compile, identity=identity, until=until,
         )  # fmt: skip
         _round_to_half(training.model)
         record = _described(run, profile, identity, before, training) | code

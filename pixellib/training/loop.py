@@ -26,6 +26,10 @@ UNITS = ("bits", "nats")
 WINDOW = 50  # steps between looks at the losses, so that a GPU need not wait at every step
 
 
+class OutOfTime(RuntimeError):
+    """The time that a training was given is over; its state is saved."""
+
+
 @dataclass
 class Training:
     """What `fit` returns. model: with averaged weights, in eval mode. seconds: of wall-clock time, validation included,
@@ -57,6 +61,7 @@ def fit(
     progress: bool = True,
     identity: Mapping[str, Any] | None = None,
     compile: bool = False,
+    until: float | None = None,
 ) -> Training:
     """Minimise `model.loss` over images, uint8 (N, C, H, W), and return the model with averaged weights.
 
@@ -74,12 +79,14 @@ def fit(
     compiler, gives the same results within rounding, and is no part of the identity: a training may be resumed with it
     or without, but ends in the same bytes only if all of it ran in one way.
 
+    until: the time, as `time.time()` counts it, after which the state is saved and OutOfTime raised; for one process.
+
     With an initialised process group (see `devices.process_group`) each process takes its share of every batch, under
     DistributedDataParallel.
 
     Raises NonFiniteLoss naming the step; CheckpointError if the folder holds another training, or a broken one;
-    RuntimeError if another process trains in the folder, or nothing here can compile; ValueError for images, labels or
-    words that do not fit.
+    RuntimeError if another process trains in the folder, or nothing here can compile; OutOfTime, see above; ValueError
+    for images, labels or words that do not fit, and for `until` without a folder or with several processes.
 
     >>> from pixellib.models import IWAE
     >>> images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
@@ -88,6 +95,8 @@ def fit(
     30
     """
     _check_arguments(images, labels, validation, validation_labels, settings, unit)
+    if until is not None and (folder is None or devices.world_and_rank()[0] > 1):
+        raise ValueError("until needs a folder for the state, and a training in one process")
     seed, device = seeds.check_seed(seed), devices.resolve(devices.of_this_process(device))
     with ExitStack() as stack:
         kept = path = None
@@ -114,7 +123,7 @@ def fit(
         )  # fmt: skip
         log = stack.enter_context(_Log(state, unit, tuple(images.shape[1:]), progress))
         draw = _Draw(images, labels, transform, device)
-        _run(state, draw, None if validation is None else validate, log, save_every)
+        _run(state, draw, None if validation is None else validate, log, save_every, until)
     return Training(
         state.averaged_model.eval(), settings.steps, settings.steps * settings.batch_size, state.seconds, state.history
     )
@@ -126,6 +135,7 @@ def _run(
     validate: Callable[[ImageModel], Estimate] | None,
     log: "_Log",
     save_every: float,
+    until: float | None,
 ) -> None:
     """Take the steps that are left; report, validate and save where it is time to."""
     settings, saved_at = state.settings, time.monotonic()
@@ -134,7 +144,8 @@ def _run(
         state.step(rows, draw)
         is_last = done == settings.steps
         validates = is_last or (settings.validate_every and done % settings.validate_every == 0)
-        saves = state.path and state.rank == 0 and (is_last or time.monotonic() - saved_at > save_every)
+        stops = until is not None and time.time() > until and not is_last
+        saves = state.path and state.rank == 0 and (is_last or stops or time.monotonic() - saved_at > save_every)
         if validates or saves or len(state.losses) == WINDOW:
             log.add_losses(state.take_losses())
         if validates:
@@ -142,6 +153,8 @@ def _run(
         if saves:
             state.save()
             saved_at = time.monotonic()
+        if stops:
+            raise OutOfTime(f"stopped after {done:,} of {settings.steps:,} steps, which are kept in {state.path}")
 
 
 class _Log:

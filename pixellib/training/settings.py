@@ -15,7 +15,8 @@ class Settings:
 
     steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam. muon_lr: learning
     rate of Muon, which then moves the model's `kernels` in place of Adam; or None. Both follow `warmup_steps` of linear
-    rise, then `schedule`: "constant", "cosine" (to zero at the last step) or "exponential" (times `decay` per step).
+    rise, then `schedule`: "constant", "cosine" (to zero at the last step), "exponential" (times `decay` per step) or
+    "wsd" (constant, then in a straight line to zero over the last part of the steps, whose share is `decay`).
     betas, eps: of Adam. ema_decay: decay per step of the exponential moving average of the weights (see
     `optim.averaged_model`), or None. max_grad_norm: longer gradients are shortened to this norm, or None. accumulate:
     parts that a batch is split into. precision: "auto", "bf16" or "fp32". validate_every: steps between validations; 0:

@@ -15,7 +15,7 @@ from pixellib import checkpoints
 from pixellib.data import binarise
 from pixellib.likelihoods import Bernoulli
 from pixellib.models import IWAE
-from pixellib.training import NonFiniteLoss, Settings, fit
+from pixellib.training import NonFiniteLoss, OutOfTime, Settings, fit
 
 
 class Marginals(Toy):
@@ -101,6 +101,7 @@ def test_the_best_weights_are_found(digits):
         ({"schedule": "cosine"}, [1, 0.5 + 0.5 * math.cos(math.pi / 5), 0.5 + 0.5 * math.cos(2 * math.pi / 5),
                                   0.5 + 0.5 * math.cos(3 * math.pi / 5), 0.5 + 0.5 * math.cos(4 * math.pi / 5)]),
         ({"schedule": "exponential", "decay": 0.5}, [1, 1 / 2, 1 / 4, 1 / 8, 1 / 16]),
+        ({"schedule": "wsd", "decay": 0.6}, [1, 1, 1, 2 / 3, 1 / 3]),
         ({"warmup_steps": 3}, [1 / 4, 2 / 4, 3 / 4, 1, 1]),
         ({"warmup_steps": 1, "schedule": "exponential", "decay": 0.1}, [0.5, 0.1, 0.01, 0.001, 0.0001]),
     ],
@@ -308,6 +309,23 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
         model.weight.data.fill_(100.0)
         quiet(model, BLANK, Settings(steps=9, batch_size=4), folder=tmp_path, save_every=0)
     assert checkpoints.load_resume(tmp_path / "resume.pt")["step"] == 5
+
+
+def test_a_training_stops_when_its_time_is_over_and_goes_on_from_there(tmp_path):
+    """Even if the time is over at once it does a step, so that calls in a loop come to an end."""
+    settings = Settings(steps=3, batch_size=4)
+    for done in (1, 2):
+        with pytest.raises(OutOfTime, match=f"stopped after {done} of 3 steps"):
+            quiet(small_iwae(), BLANK, settings, folder=tmp_path, until=0)
+        assert checkpoints.load_resume(tmp_path / "resume.pt")["step"] == done
+    pieces = quiet(small_iwae(), BLANK, settings, folder=tmp_path, until=0)  # the last step needs no more time
+    assert same(pieces.model, quiet(small_iwae(), BLANK, settings).model)
+    assert pieces.steps == 3
+
+
+def test_a_time_to_stop_needs_a_folder():
+    with pytest.raises(ValueError, match="until needs a folder"):
+        quiet(small_iwae(), BLANK, Settings(steps=3, batch_size=4), until=0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixellib import data, devices
+from pixellib import OutOfTime, data, devices
 from pixellib.models import GatedPixelCNN
 from pixellib.series import cli, execute, runs
 
@@ -159,6 +160,9 @@ RESULT = {
 }  # fmt: skip
 
 
+NO_MORE = {"compile": False, "until": None}
+
+
 def test_train_passes_on_what_was_asked_and_reports_once(capsys, monkeypatch):
     asked = []
 
@@ -168,11 +172,30 @@ def test_train_passes_on_what_was_asked_and_reports_once(capsys, monkeypatch):
 
     monkeypatch.setattr(runs.Run, "train", train)
     _, out, _ = call(capsys, "train", "iwae-k5", "--profile", "quick", "--device", "cpu", "--seed", "3", "--fresh")
-    assert asked == [("iwae-k5", "quick", {"device": "cpu", "seed": 3, "resume": False, "compile": False})]
+    assert asked == [("iwae-k5", "quick", {"device": "cpu", "seed": 3, "resume": False, **NO_MORE})]
     assert out == "iwae-k5 test: -85.5 +- 0.25 nats, 0.157 bits per dimension (lower bound, M = 5000)\n"
     monkeypatch.setattr(devices, "process_group", lambda: nullcontext(1))  # torchrun's second process is silent
     assert call(capsys, "train", "iwae-k5") == (0, "", "")
-    assert asked[1] == ("iwae-k5", "reference", {"device": "auto", "seed": 0, "resume": True, "compile": False})
+    assert asked[1] == ("iwae-k5", "reference", {"device": "auto", "seed": 0, "resume": True, **NO_MORE})
+
+
+def test_train_takes_several_runs_until_a_time_of_day(capsys, monkeypatch):
+    asked = []
+
+    def train(self, profile, until, **settings):
+        asked.append((self.name, until))
+        if self.name == "iwae-k5":
+            raise OutOfTime("stopped after 7 of 9 steps")
+        return {"results": [RESULT]}
+
+    monkeypatch.setattr(runs.Run, "train", train)
+    code, out, _ = call(capsys, "train", "iwae-k1", "iwae-k5", "iwae-k50", "--until", "06:30")
+    assert code == 0 and out.splitlines()[1] == "iwae-k5: stopped after 7 of 9 steps"
+    assert [name for name, _ in asked] == ["iwae-k1", "iwae-k5"], "no more runs once the time is over"
+    until = asked[0][1]
+    assert time.strftime("%H:%M:%S", time.localtime(until)) == "06:30:00" and 0 < until - time.time() <= 86400
+    code, _, err = call(capsys, "train", "iwae-k1", "--until", "24:30")
+    assert code == 2 and "it must be a time such as 07:30" in err
 
 
 def test_notebook_passes_on_what_was_asked(capsys, monkeypatch, tmp_path):

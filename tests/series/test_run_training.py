@@ -16,6 +16,7 @@ from pixellib.models import IWAE
 from pixellib.series import paths
 from pixellib.series import train as trainer
 from pixellib.series.provenance import WEIGHTS, code_version
+from pixellib.training import OutOfTime
 
 
 def test_held_out_images_are_binarised_once_and_training_images_are_left_grey(tiny, few):
@@ -212,6 +213,15 @@ def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny):
     assert model.record["start_images_seen"] == first.record["images_seen"]
     assert model.record["training_minutes"] >= first.record["training_minutes"]
     assert model.record["identity"]["upstream"]["start"] == {"run": "tiny", WEIGHTS: first.record[WEIGHTS]}
+
+
+def test_what_a_run_begins_with_is_trained_first_and_stops_at_the_same_time(tiny):
+    second = changed(dataclasses.replace(tiny, name="second"), "reference", start=tiny)
+    with pytest.raises(OutOfTime):
+        train(second, "reference", until=0)
+    assert (tiny.folder("reference") / "resume.pt").exists() and not second.folder("reference").exists()
+    record = train(second, "reference")
+    assert record["start"] == "tiny" and tiny.checkpoint_path("reference")
 
 
 def test_a_run_cannot_begin_with_another_network(tiny):
