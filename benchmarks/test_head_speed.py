@@ -8,9 +8,11 @@ import torch
 
 from pixellib.series import runs
 
-SOFTMAX = "permuted-grey-softmax-both"
-MIXTURES = {"censored": "permuted-grey-absorb-both", "truncated": "permuted-grey-truncate-both"}
-MIXTURES |= {f"truncated, K = {num}": f"permuted-grey-truncate-both-k{num}" for num in (1, 85, 256)}
+SOFTMAX = runs.get("permuted-grey-softmax-both")
+_NAMES = {"censored": "permuted-grey-censored-both", "truncated": "permuted-grey-truncated-both"}
+_NAMES |= {f"truncated, K = {num}": f"permuted-grey-truncated-both-k{num}" for num in (1, 85)}
+_NAMES |= {"truncated, K = 256": "permuted-grey-truncated-both-k256-half-rate"}
+MIXTURES = {head: runs.get(name) for head, name in _NAMES.items()}
 
 
 def symbols():
@@ -40,16 +42,16 @@ def memory_of_a_step(name):
 
 @pytest.mark.parametrize("head", MIXTURES)
 def test_training(compare, head):
-    ours, softmax = runs.get(MIXTURES[head]).build(), runs.get(SOFTMAX).build()
+    ours, softmax = MIXTURES[head].build(), SOFTMAX.build()
     row = compare(f"head of notebook 10, {head}: loss, gradient", lambda: step(ours), lambda: step(softmax), rounds=9)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as alone:
-        ours, softmax = (alone.apply(memory_of_a_step, (name,)) for name in (MIXTURES[head], SOFTMAX))
+        ours, softmax = (alone.apply(memory_of_a_step, (run.name,)) for run in (MIXTURES[head], SOFTMAX))
     row["megabytes"] = {"mixture": round(ours), "softmax": round(softmax)}
     row["note"] = f"a step takes {ours:.0f} MB against {softmax:.0f} MB, beside the model and libraries"
 
 
 @pytest.mark.parametrize("head", ["censored", "truncated"])
 def test_sampling(compare, head):
-    ours, softmax = runs.get(MIXTURES[head]).build().eval(), runs.get(SOFTMAX).build().eval()
+    ours, softmax = MIXTURES[head].build().eval(), SOFTMAX.build().eval()
     name = f"head of notebook 10, {head}: sampling 64 images, 32 x 32"
     compare(name, lambda: ours.sample(64), lambda: softmax.sample(64), rounds=3, warm_up=1)

@@ -27,7 +27,7 @@ def check() -> None:
     if old := list(dict.fromkeys(_outdated())):
         which = f"{len(old)} run{'s' * (len(old) > 1)} trained before the training loop changed in {TRAINING_CHANGED}"
         print(f"{which}: {', '.join(old)}", file=sys.stderr)
-    faults = [*_notebooks(), *_readme(), *_figures(), *_records(), *_checkpoints()]
+    faults = [*_notebooks(), *_readmes(), *_figures(), *_records(), *_checkpoints()]
     if faults:
         raise RuntimeError("; ".join(dict.fromkeys(faults)))
 
@@ -67,13 +67,14 @@ def _check_notebook(name: str) -> None:
         raise RuntimeError(f"{name} {fault}: run `make publish`")
 
 
-def _readme() -> Iterator[str]:
-    text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
-    try:
-        if text != publish.with_results(text):
-            yield "README.md has a table of results that is not that of the records: run `make publish`"
-    except (RuntimeError, ValueError, OSError) as error:
-        yield f"README.md: {error}"
+def _readmes() -> Iterator[str]:
+    for path in publish.readmes():
+        try:
+            text = path.read_text(encoding="utf-8")
+            if text != publish.with_results(text):
+                yield f"{shorten(path)} has a table of results that is not that of the records: run `make publish`"
+        except (RuntimeError, ValueError, OSError) as error:
+            yield f"{shorten(path)}: {error}"
 
 
 def _figures() -> Iterator[str]:

@@ -16,6 +16,11 @@ from pixellib.series import build, doctor, execute, notebook_inputs, paths, runs
 from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 
+WAITED_FOR = (  # rows of the benchmark that the README shows
+    "pixelcnnpp-mnist-softmax: sampling 16 images",
+    "PixelCNN++, full size: sampling 256 images, 32 x 32",
+    "IWAE, likelihood by 5,000 samples of 10,000 images",
+)
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -79,19 +84,25 @@ def disagreement(checkpoint: Path, record: Path) -> list[str]:
 
 def state_results() -> None:
     """Write what the records say into the README and the texts of the notebooks."""
-    readme = paths.ROOT / "README.md"
-    files.replace(readme, with_results(readme.read_text(encoding="utf-8")).encode())
+    for readme in readmes():
+        files.replace(readme, with_results(readme.read_text(encoding="utf-8")).encode())
     for name in execute.names():
         execute.write(notebook_with_results(name), execute.source(name))
+
+
+def readmes() -> list[Path]:
+    """The texts outside of notebooks that have parts made from records."""
+    return [path for folder in (".", "benchmarks") if (path := paths.ROOT / folder / "README.md").exists()]
 
 
 def with_results(text: str) -> str:
     """A text with its generated parts made anew from the records.
 
-    They stand between comments such as `<!-- results: ... -->` and `<!-- /results -->`. There are three: results,
-    speed, and the verdict of notebook 10.
+    They stand between comments such as `<!-- results: ... -->` and `<!-- /results -->`. There are four: results,
+    the table of speed and its summary, and the verdict of notebook 10.
     """
-    for name, generate in {"results": _results, "speed": _speed, "verdict": sweep.verdict}.items():
+    parts = {"results": _results, "speed": _speed, "waiting": _waiting, "verdict": sweep.verdict}
+    for name, generate in parts.items():
         part = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
         if part.search(text):
             content = generate()
@@ -126,6 +137,12 @@ def _speed() -> str:
     from pixellib.series.tables import speed_markdown
 
     return speed_markdown(runs.benchmark()) if (paths.RESULTS / "bench.json").exists() else ""
+
+
+def _waiting() -> str:
+    from pixellib.series.tables import speed_summary
+
+    return speed_summary(runs.benchmark(), WAITED_FOR) if (paths.RESULTS / "bench.json").exists() else ""
 
 
 def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:

@@ -25,10 +25,25 @@ def results_markdown(records: Sequence[Mapping], anchors: Anchors | None = None)
 
 
 def speed_markdown(benchmark: Mapping) -> str:
-    """The record that `make bench` writes: ours beside a plain reference, row by row."""
-    head = f"{benchmark['hardware']}; in brackets, what it reached in products of 2048 x 2048 matrices, then."
+    """The record that `make bench` writes: ours beside a plain reference and an earlier version, row by row.
+
+    ValueError for rows of several versions of torch, and for one that is said to be faster than a matrix product.
+    """
+    versions = {row["torch"] for row in benchmark["rows"]}
+    if len(versions) > 1:
+        raise ValueError(f"rows of one table must be of one version of torch, got {', '.join(sorted(versions))}")
+    if impossible := [row["name"] for row in benchmark["rows"] if row.get("share_of_matmul", 0) > 1]:
+        raise ValueError(f"more than the machine can do: {', '.join(impossible)}; measure it again")
+    head = f"{benchmark['hardware']}, torch {versions.pop()}."
     rows = [_speed(row) for row in benchmark["rows"]]
-    return f"{head}\n\n{_markdown(rows, numbers=('ours', 'plain reference', 'ratio'))}"
+    return f"{head}\n\n{_markdown(rows, numbers=('ours', 'plain reference', 'ratio', 'earlier', 'earlier / ours'))}"
+
+
+def speed_summary(benchmark: Mapping, names: Sequence[str]) -> str:
+    """A list of the named rows, for readers who want to know how long they will wait."""
+    rows = {row["name"]: row for row in benchmark["rows"]}
+    lines = [f"- {name}: {rows[name]['seconds']:.2g} s" for name in names if name in rows]
+    return f"On {benchmark['hardware']}:\n\n" + "\n".join(lines)
 
 
 def _measure(record: Mapping) -> str:
@@ -61,16 +76,23 @@ def _result(record: Mapping, measure: str, anchor: tuple[float, str] | None) -> 
 
 
 def _speed(row: Mapping) -> dict[str, str]:
-    speed = ", ".join(f"{speed} GFLOP/s in {kind}" for kind, speed in row["matmul_gflops"].items())
+    speed = ", ".join(f"{speed} in {kind}" for kind, speed in row["matmul_gflops"].items())
     return {
         "work": row["name"],
         "ours": f"{row['seconds']:.3g} s",
-        "plain reference": f"{row['reference_seconds']:.3g} s",
-        "ratio": f"{row['ratio']:.1f}",
-        "share of matmul speed": f"{row['share_of_matmul']:.0%} ({speed})" if "share_of_matmul" in row else NONE,
+        "plain reference": _seconds(row, "reference_seconds"),
+        "ratio": f"{row['ratio']:.1f}" if "ratio" in row else NONE,
+        "earlier": _seconds(row, "earlier_seconds"),
+        "earlier / ours": f"{row['earlier_ratio']:.2f}" if "earlier_ratio" in row else NONE,
+        "share of matmul speed": f"{row['share_of_matmul']:.0%}" if "share_of_matmul" in row else NONE,
+        "matrix products (GFLOP/s)": speed,
         "ask": row["ask"] or NONE,
-        "torch": row["torch"],
+        "note": row.get("note", NONE),
     }
+
+
+def _seconds(row: Mapping, key: str) -> str:
+    return f"{row[key]:.3g} s" if key in row else NONE
 
 
 def _markdown(rows: Sequence[Mapping[str, str]], numbers: Sequence[str]) -> str:

@@ -168,11 +168,11 @@ def test_train_passes_on_what_was_asked_and_reports_once(capsys, monkeypatch):
 
     monkeypatch.setattr(runs.Run, "train", train)
     _, out, _ = call(capsys, "train", "iwae-k5", "--profile", "quick", "--device", "cpu", "--seed", "3", "--fresh")
-    assert asked == [("iwae-k5", "quick", {"device": "cpu", "seed": 3, "resume": False})]
+    assert asked == [("iwae-k5", "quick", {"device": "cpu", "seed": 3, "resume": False, "compile": False})]
     assert out == "iwae-k5 test: -85.5 +- 0.25 nats, 0.157 bits per dimension (lower bound, M = 5000)\n"
     monkeypatch.setattr(devices, "process_group", lambda: nullcontext(1))  # torchrun's second process is silent
     assert call(capsys, "train", "iwae-k5") == (0, "", "")
-    assert asked[1] == ("iwae-k5", "reference", {"device": "auto", "seed": 0, "resume": True})
+    assert asked[1] == ("iwae-k5", "reference", {"device": "auto", "seed": 0, "resume": True, "compile": False})
 
 
 def test_notebook_passes_on_what_was_asked(capsys, monkeypatch, tmp_path):

@@ -154,11 +154,35 @@ def test_the_table_of_results_says_what_each_number_is():
     assert tables.results_markdown([]) == ""
 
 
+SPEED = {
+    "name": "some work", "seconds": 1.234, "reference_seconds": 4.0, "ratio": 3.24, "ask": "<= 2.0 s", "torch": "2.9",
+    "matmul_gflops": {"fp32": 7},
+}  # fmt: skip
+
+
+def speed(*changes):
+    """A record of the benchmarks with a row for each of the changes."""
+    return {"hardware": "an abacus", "rows": [SPEED | change for change in changes]}
+
+
 def test_the_table_of_speed_shows_ratios_beside_what_was_asked():
-    row = {"name": "some work", "seconds": 1.234, "reference_seconds": 4.0, "ratio": 3.24, "ask": "<= 2.0 s"}
-    row |= {"torch": "2.9", "matmul_gflops": {"fp32": 7}}
-    text = tables.speed_markdown({"hardware": "an abacus", "rows": [row, {**row, "ask": "", "share_of_matmul": 0.5}]})
-    assert "an abacus" in text
+    more = {"earlier": "v1", "earlier_seconds": 2.0, "earlier_ratio": 1.62, "share_of_matmul": 0.5, "note": "small"}
+    text = tables.speed_markdown(speed({}, {"ask": "", **more}))
+    assert text.startswith("an abacus, torch 2.9.\n")
     first, second = map(cells, text.splitlines()[-2:])
-    assert first == ["some work", "1.23 s", "4 s", "3.2", "–", "<= 2.0 s", "2.9"]
-    assert second == ["some work", "1.23 s", "4 s", "3.2", "50% (7 GFLOP/s in fp32)", "–", "2.9"]
+    assert first == ["some work", "1.23 s", "4 s", "3.2", "–", "–", "–", "7 in fp32", "<= 2.0 s", "–"]
+    assert second == ["some work", "1.23 s", "4 s", "3.2", "2 s", "1.62", "50%", "7 in fp32", "–", "small"]
+    alone = {key: value for key, value in SPEED.items() if key not in ("reference_seconds", "ratio")}
+    assert "1.23 s" in tables.speed_markdown({"hardware": "an abacus", "rows": [alone]})
+
+
+def test_a_table_of_speed_is_of_one_torch_and_of_what_is_possible():
+    with pytest.raises(ValueError, match=r"one version of torch, got 2\.10, 2\.9"):
+        tables.speed_markdown(speed({}, {"torch": "2.10"}))
+    with pytest.raises(ValueError, match="more than the machine can do: odd work"):
+        tables.speed_markdown(speed({}, {"name": "odd work", "share_of_matmul": 1.01}))
+
+
+def test_the_summary_of_speed_names_the_rows_that_there_are():
+    text = tables.speed_summary(speed({}, {"name": "other work", "seconds": 20.0}), ["other work", "no work"])
+    assert text == "On an abacus:\n\n- other work: 20 s"

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
 from pixellib.models.autoregressive import sampling
-from pixellib.models.autoregressive.layers import ChannelIndex
+from pixellib.models.autoregressive.channels import ChannelIndex
 from pixellib.models.base import ImageModel
 from pixellib.models.checks import check_counts, check_images, check_shape
 

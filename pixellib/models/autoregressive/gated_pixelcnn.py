@@ -12,15 +12,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
-from pixellib.models.autoregressive.layers import (
-    CausalConv2d,
-    Step,
-    at_step,
-    blocks_at,
-    feature_channels,
-    halves,
-    index_of,
-)
+from pixellib.models.autoregressive.channels import feature_channels, index_of
+from pixellib.models.autoregressive.layers import CausalConv2d, Step, at_step, blocks_at, halves
 from pixellib.models.autoregressive.two_stream import FirstLayer, LastLayers, TwoStreamModel, kernel_half_width
 from pixellib.models.checks import check_counts
 

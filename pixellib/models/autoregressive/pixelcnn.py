@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Categorical, Likelihood
-from pixellib.models.autoregressive.layers import CausalConv2d, Step, at_step, index_of
+from pixellib.models.autoregressive.channels import index_of
+from pixellib.models.autoregressive.layers import CausalConv2d, Step, at_step
 from pixellib.models.autoregressive.two_stream import FirstLayer, LastLayers, TwoStreamModel, kernel_half_width
 from pixellib.models.checks import check_counts
 

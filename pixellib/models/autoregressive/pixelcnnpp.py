@@ -19,15 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from pixellib.likelihoods import Likelihood, LogisticMixture
-from pixellib.models.autoregressive.layers import (
-    CausalConv2d,
-    CausalUpsample2d,
-    Step,
-    at_step,
-    blocks_at,
-    in_float32,
-    index_of,
-)
+from pixellib.models.autoregressive.channels import index_of
+from pixellib.models.autoregressive.layers import CausalConv2d, CausalUpsample2d, Step, at_step, blocks_at, in_float32
 from pixellib.models.autoregressive.pixelcnnpp_layers import GatedResnet, Scale, Stream
 from pixellib.models.autoregressive.two_stream import TwoStreamModel
 from pixellib.models.checks import check_counts

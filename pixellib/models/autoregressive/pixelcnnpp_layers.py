@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.likelihoods.base import at_least_float32
+from pixellib.models.autoregressive.channels import feature_channels, index_of
 from pixellib.models.autoregressive.layers import (
     CausalConv2d,
     CausalUpsample2d,
@@ -15,9 +16,7 @@ from pixellib.models.autoregressive.layers import (
     at_step,
     autocast_dtype,
     blocks_at,
-    feature_channels,
     halves,
-    index_of,
 )
 
 

@@ -8,16 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixellib.models.autoregressive.base import AutoregressiveModel
-from pixellib.models.autoregressive.layers import (
-    CausalConv2d,
-    Step,
-    at_step,
-    feature_channels,
-    in_float32,
-    index_of,
-    shift_down,
-    shift_right,
-)
+from pixellib.models.autoregressive.channels import feature_channels, index_of
+from pixellib.models.autoregressive.layers import CausalConv2d, Step, at_step, in_float32, shift_down, shift_right
 from pixellib.models.checks import check_counts
 
 
