@@ -74,7 +74,7 @@ def train(
     compile: Annotated[bool, typer.Option("--compile", help="With torch.compile; needs a C++ compiler.")] = False,
     until: Annotated[
         float | None,
-        typer.Option(parser=_next_time, metavar="HH:MM", help="Stop then, keeping the state; the same command goes on."),
+        typer.Option(parser=_next_time, metavar="HH:MM", help="Stop then, but keep the state to go on from."),
     ] = None,
 ) -> None:
     """Train runs, one after the other, or go on where one was stopped; on many devices with torchrun -m pixellib train
