@@ -42,7 +42,7 @@ def speed_markdown(benchmark: Mapping) -> str:
 def speed_summary(benchmark: Mapping, names: Sequence[str]) -> str:
     """A list of the named rows, for readers who want to know how long they will wait."""
     rows = {row["name"]: row for row in benchmark["rows"]}
-    lines = [f"- {name}: {rows[name]['seconds']:.2g} s" for name in names if name in rows]
+    lines = [f"- {name}: {_seconds(rows[name], 'seconds', 2)}" for name in names if name in rows]
     return f"On {benchmark['hardware']}:\n\n" + "\n".join(lines)
 
 
@@ -79,7 +79,7 @@ def _speed(row: Mapping) -> dict[str, str]:
     speed = ", ".join(f"{speed} in {kind}" for kind, speed in row["matmul_gflops"].items())
     return {
         "work": row["name"],
-        "ours": f"{row['seconds']:.3g} s",
+        "ours": _seconds(row, "seconds"),
         "plain reference": _seconds(row, "reference_seconds"),
         "ratio": f"{row['ratio']:.1f}" if "ratio" in row else NONE,
         "earlier": _seconds(row, "earlier_seconds"),
@@ -91,12 +91,13 @@ def _speed(row: Mapping) -> dict[str, str]:
     }
 
 
-def _seconds(row: Mapping, key: str) -> str:
-    return f"{row[key]:.3g} s" if key in row else NONE
-
-
 def _markdown(rows: Sequence[Mapping[str, str]], numbers: Sequence[str]) -> str:
     """Rows as a table. numbers: the columns that are aligned to the right."""
     table = pd.DataFrame(rows)
     sides = ["right" if column in numbers else "left" for column in table.columns]
     return table.to_markdown(index=False, colalign=sides, disable_numparse=True)
+
+
+def _seconds(row: Mapping, key: str, digits: int = 3) -> str:
+    """Written out, in so many digits: 75,200 s."""
+    return f"{float(f'{row[key]:.{digits}g}'):,g} s" if key in row else NONE
