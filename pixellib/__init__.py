@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
         VAE,
         VQVAE,
         AutoregressiveModel,
+        Flow,
         GatedPixelCNN,
         ImageModel,
         LatentModel,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
         PixelCNNpp,
         TwoStreamModel,
         assert_causal,
+        assert_invertible,
         openai_pixelcnnpp,
     )
     from pixellib.optim import Muon
@@ -77,6 +79,7 @@ __all__ = [
     "DiscretizedLogisticImages",
     "DiscretizedLogisticMixture",
     "Estimate",
+    "Flow",
     "GatedPixelCNN",
     "Gaussian",
     "GaussianImages",
@@ -99,6 +102,7 @@ __all__ = [
     "Training",
     "TwoStreamModel",
     "assert_causal",
+    "assert_invertible",
     "bits_per_dim",
     "checkpoints",
     "data",

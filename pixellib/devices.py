@@ -63,6 +63,13 @@ def autocast(device: torch.device, precision: str = "auto") -> AbstractContextMa
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
+def autocast_dtype(x: torch.Tensor) -> torch.dtype:
+    """The type in which a convolution of x computes: x's, or that of autocasting where it is on and x is float32."""
+    if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
 def check_compiler(device: torch.device) -> None:
     """RuntimeError where `torch.compile` could not work: on the CPU it needs a C++ compiler, named by the environment
     variable CXX, or else g++ or clang++.

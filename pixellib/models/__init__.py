@@ -10,6 +10,7 @@ from pixellib.models.autoregressive import (
     openai_pixelcnnpp,
 )
 from pixellib.models.base import ImageModel
+from pixellib.models.flows import Flow, assert_invertible
 from pixellib.models.latent import IWAE, VAE, VQVAE, LatentModel
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "VAE",
     "VQVAE",
     "AutoregressiveModel",
+    "Flow",
     "GatedPixelCNN",
     "ImageModel",
     "LatentModel",
@@ -24,5 +26,6 @@ __all__ = [
     "PixelCNNpp",
     "TwoStreamModel",
     "assert_causal",
+    "assert_invertible",
     "openai_pixelcnnpp",
 ]

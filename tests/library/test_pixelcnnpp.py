@@ -12,8 +12,8 @@ from pixellib.likelihoods import Categorical, LogisticMixture
 from pixellib.models import PixelCNNpp
 from pixellib.models.autoregressive.convert import AVERAGE, openai_pixelcnnpp
 from pixellib.models.autoregressive.leak_test import assert_causal
-from pixellib.models.autoregressive.pixelcnnpp_layers import concat_elu
 from pixellib.models.autoregressive.sampling import cached_params
+from pixellib.models.concat_elu import concat_elu
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixellib.devices import autocast_dtype
 from pixellib.likelihoods.base import at_least_float32
 from pixellib.models.autoregressive.channels import ChannelIndex, index_of
 
@@ -96,13 +97,6 @@ def shift_down(x: Tensor) -> Tensor:
 def shift_right(x: Tensor) -> Tensor:
     """Each column of x (B, C, H, W) replaced by the one to its left, the first by zeros."""
     return F.pad(x, (1, -1, 0, 0))
-
-
-def autocast_dtype(x: Tensor) -> torch.dtype:
-    """The type in which a convolution of x computes: x's, or that of autocasting where it is on and x is float32."""
-    if x.dtype == torch.float32 and torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
 
 
 def in_float32(layer: "CausalConv2d", x: Tensor, step: Step | None) -> Tensor:
