@@ -133,19 +133,18 @@ def test_the_estimated_masses_of_all_images_sum_to_one(dequantisation):
         1, (2, 2), num_couplings=(2, 2), num_filters=(8, 8), num_dequantisation_couplings=dequantisation,
         num_dequantisation_filters=8, num_levels=4,
     )  # fmt: skip
-    flow = stir(flow, std=0.15)
+    flow = stir(flow, std=0.1)
     x = torch.tensor(list(itertools.product(range(4), repeat=4)), dtype=torch.uint8).view(256, 1, 2, 2)
     with torch.no_grad():
         weights = flow.log_weights(x, 1000, torch.Generator().manual_seed(0)).double().exp()
-    masses = weights.mean(0)
-    error = (weights.var(0) / len(weights)).sum().sqrt().item()
+    masses, variances = weights.mean(0), weights.var(0) / len(weights)
+    error = variances.sum().sqrt().item()
     assert error < 0.02, "a test that could not fail"
     assert abs(masses.sum().item() - 1) < 4 * error
-    drawn = flow.sample(20_000, generator=torch.Generator().manual_seed(3)).flatten(1).long() @ torch.tensor(
-        [64, 16, 4, 1]
-    )
-    share = drawn.bincount(minlength=256) / len(drawn)
-    assert (share - masses).abs().max() < 0.01, "samples follow these masses"
+    drawn = flow.sample(20_000, generator=torch.Generator().manual_seed(3)).flatten(1).long()
+    shares = (drawn @ torch.tensor([64, 16, 4, 1])).bincount(minlength=256) / len(drawn)
+    errors = (variances + shares / len(drawn)).sqrt() + 1e-4
+    assert ((shares - masses).abs() < 5 * errors).all(), "samples follow these masses"
 
 
 @pytest.mark.parametrize(
