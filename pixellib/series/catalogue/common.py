@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from pixellib.series.run import Run
 from pixellib.training import Settings
 
 SHAPES = {"mnist": {"channels": 1, "size": [28, 28]}, "cifar10": {"channels": 3, "size": [32, 32]}}
@@ -20,21 +19,3 @@ def quick(settings: Settings, **changes) -> Settings:
 def paper(settings: Settings, steps: int = 200_000) -> Settings:
     """For the paper profile: as long as on a GPU."""
     return replace(settings, steps=steps, batch_size=128, ema_decay=0.9999, validate_every=steps // 40)
-
-
-def chain(run: Run, *steps: int) -> list[Run]:
-    """The run, and before it trainings of so many steps each, of which every one begins where the last one ended.
-
-    So a long training is cut into pieces that each leave a checkpoint. The earlier ones keep the full learning rate;
-    only the run itself, whose schedule is "wsd", lets it fall.
-    """
-    plan, links, start = run.plan("reference"), [], None
-    for number, length in enumerate(steps, 1):
-        settings = replace(plan.settings, steps=length, schedule="constant", decay=1.0, validate_every=length // 8)
-        plans = {**run.plans, "reference": replace(plan, settings=settings, start=start)}
-        title = f"{run.title}, first {'part' if number == 1 else f'{number} parts'}"
-        start = replace(
-            run, name=f"{run.name}-part{number}", title=title, plans=plans, evaluate_on=("validation",), anchor=None
-        )
-        links.append(start)
-    return [*links, replace(run, plans={**run.plans, "reference": replace(plan, start=start)})]
