@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pixellib.likelihoods import Categorical, LogisticMixture
+from pixellib.likelihoods import Categorical
 from pixellib.models import PixelCNNpp
 from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, SHAPES, quick
 from pixellib.series.run import Plan, Run
@@ -86,21 +86,15 @@ RUNS = [
     ),
     _trial("base", "32 filters, 1 block", 2_600),
     _trial("48-filters", "48 filters", 1_530, num_filters=48),
-    _trial("64-filters", "64 filters", 1_090, num_filters=64),
     _trial("2-blocks", "2 blocks", 1_730, num_resnets=2),
     _trial("batch-32", "batches of 32", 1_500, settings={"batch_size": 32}),
-    _trial("batch-64", "batches of 64", 775, settings={"batch_size": 64}),
     _trial("half-rates", "half the learning rates", 2_600, settings=_rates(0.5)),
     _trial("twice-rates", "twice the learning rates", 2_600, settings=_rates(2)),
     _trial("batch-32-rates", "batches of 32, 1.4 times the rates", 1_500, settings={"batch_size": 32, **_rates(1.4)}),
-    _trial("wsd", "rates that fall over the last quarter", 2_600, settings={"schedule": "wsd", "decay": 0.25}),
     _trial("scalar", "levels as numbers", 2_800, embedding=None),
     _trial("base", "32 filters, 1 block", 1_930, "cifar10"),
     _trial("48-filters", "48 filters", 1_200, "cifar10", num_filters=48),
-    _trial("2-blocks", "2 blocks", 1_315, "cifar10", num_resnets=2),
     _trial("batch-32", "batches of 32", 1_125, "cifar10", {"batch_size": 32}),
     _trial("half-rates", "half the learning rates", 1_930, "cifar10", _rates(0.5)),
-    _trial("twice-rates", "twice the learning rates", 1_930, "cifar10", _rates(2)),
     _trial("scalar", "levels as numbers", 2_000, "cifar10", embedding=None),
-    _trial("5-components", "5 components", 1_980, "cifar10", likelihood=LogisticMixture(5)),
 ]
