@@ -1,7 +1,7 @@
 """From integers to real numbers: what is added to a level so that a density can score it.
 
-A level x of L becomes (x + u) / L with u in [0, 1), of which the model has a density. Integrated over u, the density
-is the mass of x; with u drawn from a distribution q(u | x), the mean of p / q is an unbiased estimate of that mass.
+A level x becomes x + u with u in [0, 1], of which the model has a density. Integrated over u, the density is the mass
+of x; with u drawn from a distribution q(u | x), the mean of p / q is an unbiased estimate of that mass.
 
 Uniform noise: Theis, van den Oord and Bethge, "A note on the evaluation of generative models", ICLR 2016. A learned q:
 Ho et al., "Flow++", ICML 2019.
@@ -11,22 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, ComposeTransform, SigmoidTransform
 
+from pixellib.data.transforms import scale
 from pixellib.models.flows.layers import AffineCoupling, GatedConvNet, checkerboard_mask
 
 EDGE = 1e-5  # by which [0, 1] is shrunk before its logit is taken, so that no number becomes infinite
 
 
-def to_reals() -> ComposeTransform:
+def logit_transform() -> ComposeTransform:
     """The transform from [0, 1] to the real line: a logit, after the interval was shrunk a little.
 
-    >>> to_reals()(torch.tensor([0.0, 0.5])).round()
+    >>> logit_transform()(torch.tensor([0.0, 0.5])).round()
     tensor([-12.,   0.])
     """
     return ComposeTransform([AffineTransform(EDGE / 2, 1 - EDGE), SigmoidTransform().inv])
 
 
 class UniformDequantisation(nn.Module):
-    """u uniform in [0, 1), whatever the image is.
+    """u uniform in [0, 1], whatever the image is.
 
     >>> u, log_q = UniformDequantisation()(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), num_levels=256)
     >>> u.shape, log_q
@@ -55,10 +56,10 @@ class VariationalDequantisation(nn.Module):
     def forward(self, x: Tensor, num_levels: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """See UniformDequantisation."""
         uniform = torch.rand(x.shape, generator=generator, device=x.device)
-        image = 2 * x / (num_levels - 1) - 1
-        reals = to_reals()
-        noise = reals(uniform)
-        log_q = -reals.log_abs_det_jacobian(uniform, noise).sum((1, 2, 3))
+        image = scale(x, num_levels)
+        logit = logit_transform()
+        noise = logit(uniform)
+        log_q = -logit.log_abs_det_jacobian(uniform, noise).sum((1, 2, 3))
         for coupling in self.couplings:
             noise, log_det = coupling(noise, image)
             log_q = log_q - log_det

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from pixellib.models.base import ImageModel
 from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
-from pixellib.models.flows.dequantisation import UniformDequantisation, VariationalDequantisation, to_reals
+from pixellib.models.flows.dequantisation import UniformDequantisation, VariationalDequantisation, logit_transform
 from pixellib.models.flows.layers import AffineCoupling, GatedConvNet, Squeeze, channel_mask, checkerboard_mask
 
 
 class Scale(nn.Module):
-    """Coupling layers at one resolution. Before them the image may be squeezed, after them half of its channels leave.
+    """Coupling layers at one resolution. Before them the image may be squeezed; after them half of its channels may
+    leave.
 
     shape: (C, H, W) of what enters.
     """
@@ -66,8 +67,8 @@ class Flow(ImageModel):
 
     A latent is float (B, D) with D = C H W, in the order in which its parts leave.
 
-    ValueError for numbers below 1, for a size that cannot be halved once for every scale but the first, and for another
-    number of num_filters than of num_couplings.
+    ValueError for numbers out of range, for a size that cannot be halved once for every scale but the first, and for
+    another number of num_filters than of num_couplings.
 
     >>> flow = Flow(1, (4, 4), num_couplings=(2, 2), num_filters=(8, 8))
     >>> x = torch.randint(256, (3, 1, 4, 4), dtype=torch.uint8)
@@ -124,10 +125,7 @@ class Flow(ImageModel):
         """
         check_counts(num_samples=num_samples)
         self._check(x)
-        repeated = x.repeat(num_samples, 1, 1, 1)
-        z, log_det = self._encode(repeated, generator)
-        log_p = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
-        return (log_p + log_det).unflatten(0, (num_samples, len(x)))
+        return torch.stack([self._log_weight(x, generator) for _ in range(num_samples)])
 
     def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """The bound with M = self.num_samples, float (B,), in nats, by one draw of M noises for each image."""
@@ -141,7 +139,7 @@ class Flow(ImageModel):
 
     def decode(self, z: Tensor) -> Tensor:
         """The image of a latent: uint8 (B, C, H, W) for float (B, D). Which noise there was is forgotten."""
-        levels = to_reals().inv(self.to_reals(z)) * self.num_levels
+        levels = logit_transform().inv(self.from_latent(z)) * self.num_levels
         return levels.floor().clamp(0, self.num_levels - 1).to(torch.uint8)
 
     def to_latent(self, reals: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +151,7 @@ class Flow(ImageModel):
             total = total + log_det
         return torch.cat([*parts, reals.flatten(1)], 1), total
 
-    def to_reals(self, z: Tensor) -> Tensor:
+    def from_latent(self, z: Tensor) -> Tensor:
         """The inverse of `to_latent`: float (B, D) -> (B, C, H, W)."""
         channels, height, width = self.scales[-1].inside
         counts = [scale.leaving * math.prod(scale.inside[1:]) for scale in self.scales]
@@ -190,10 +188,14 @@ class Flow(ImageModel):
         shares = torch.linspace(0, 1, num_steps, device=start.device)
         return torch.stack([self.decode(torch.lerp(start, end, share)) for share in shares])
 
+    def _log_weight(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        z, log_det = self._encode(x, generator)
+        return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
+
     def _encode(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """The latent, (B, D), and what its log-density must be raised by to estimate log p(x), (B,)."""
         u, log_q = self.dequantisation(x, self.num_levels, generator)
-        shares, transform = (x + u) / self.num_levels, to_reals()
+        shares, transform = (x + u) / self.num_levels, logit_transform()
         reals = transform(shares)
         z, log_det = self.to_latent(reals)
         log_det = log_det + transform.log_abs_det_jacobian(shares, reals).sum((1, 2, 3))
