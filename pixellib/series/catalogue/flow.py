@@ -1,4 +1,4 @@
-"""Notebook 05: flows of dequantised digits, the four of the UvA deep learning tutorial 11."""
+"""Notebook 05: flows of dequantised digits, with the layers of the UvA deep learning tutorial 11."""
 
 from pixellib.models import Flow
 from pixellib.series.catalogue.common import SHAPES, paper, quick
@@ -15,7 +15,7 @@ _UNIFORM, _VARIATIONAL = {"num_dequantisation_couplings": 0}, {"num_dequantisati
 
 
 def _flow(name: str, title: str, published: float, **options) -> Run:
-    """Options: of the model. published: test bits per dimension after 200 passes on a GPU."""
+    """Options: of the model. published: test bits per dimension after 200 passes on a GPU (RTX 3090)."""
     small = {"num_couplings": [2] * len(options["num_couplings"]), "num_filters": [8] * len(options["num_filters"])}
     return Run(
         name=name,
@@ -28,7 +28,7 @@ def _flow(name: str, title: str, published: float, **options) -> Run:
             "reference": Plan(_SETTINGS, num_samples=8),
             "paper": Plan(paper(_SETTINGS), num_samples=8),
         },
-        anchor=(published, "UvA deep learning tutorial 11, 200 epochs on a GPU"),
+        anchor=(published, "a public implementation with the layers of the UvA tutorial, 200 epochs on a GPU"),
     )
 
 
