@@ -55,7 +55,8 @@ def train(
             model, images, plan.settings, labels=labels, validation=held,
             validation_labels=None if labels is None else held_labels[: len(held)],
             transform=binarise if run.binarised else None, initialise=run.initialise and not plan.start, unit=run.unit,
-            seed=seed, device=device, folder=folder, progress=progress, compile=compile, identity=identity, until=until,
+            seed=seed + 1_000 * _trainings_before(run, profile), device=device, folder=folder, progress=progress,
+            compile=compile, identity=identity, until=until,
         )  # fmt: skip
         _round_to_half(training.model)
         record = _described(run, profile, identity, before, training) | code
@@ -71,6 +72,12 @@ def train(
             files.write_json(path.with_suffix(".json"), record)
         _wait_for_all()
     return record
+
+
+def _trainings_before(run: "Run", profile: str) -> int:
+    """How many trainings this one goes on from; each draws batches and noise of its own."""
+    start = run.plan(profile).start
+    return 1 + _trainings_before(start, profile) if start else 0
 
 
 def evaluate_split(

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -94,17 +94,13 @@ def fit(
     >>> fit(model, images, Settings(steps=3, batch_size=10), progress=False, device="cpu").images_seen
     30
     """
-    _check_arguments(images, labels, validation, validation_labels, settings, unit)
-    if until is not None and (folder is None or devices.world_and_rank()[0] > 1):
-        raise ValueError("until needs a folder for the state, and a training in one process")
+    _check_arguments(images, labels, validation, validation_labels, settings, unit, until, folder)
     seed, device = seeds.check_seed(seed), devices.resolve(devices.of_this_process(device))
     with ExitStack() as stack:
         kept = path = None
         if folder is not None:
             path = files.check_path(folder) / "resume.pt"
-            if devices.world_and_rank()[1] == 0:
-                busy = f"{folder} is in use by another training: wait for its end, or choose another folder"
-                stack.enter_context(files.locked(path.with_name(".lock"), busy))
+            stack.enter_context(_locked(path.parent))
             if identity is None:
                 identity = describe_training(model, images, labels, validation, validation_labels, transform)
                 identity |= {"initialise": initialise, "unit": unit}
@@ -221,6 +217,8 @@ def _check_arguments(
     validation_labels: Tensor | None,
     settings: Settings,
     unit: str,
+    until: float | None,
+    folder: Path | str | None,
 ) -> None:
     check_data(images, labels)
     if validation is not None:
@@ -232,6 +230,17 @@ def _check_arguments(
         raise ValueError(f"batch_size {size} does not divide into {world} processes x {settings.accumulate} parts")
     if len(images) < size:
         raise ValueError(f"batch_size {size} is larger than the {len(images)} training images")
+    if until is not None and (folder is None or world > 1):
+        raise ValueError("until needs a folder for the state, and a training in one process")
+
+
+def _locked(folder: Path) -> AbstractContextManager:
+    """Holds the folder against another training; the first process does so for all."""
+    if devices.world_and_rank()[1] > 0:
+        return nullcontext()
+    return files.locked(
+        folder / ".lock", f"{folder} is in use by another training: wait for its end, or choose another folder"
+    )
 
 
 def _find_state(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:

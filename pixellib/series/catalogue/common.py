@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pixellib.series.run import Run
 from pixellib.training import Settings
 
 SHAPES = {"mnist": {"channels": 1, "size": [28, 28]}, "cifar10": {"channels": 3, "size": [32, 32]}}
@@ -19,3 +20,19 @@ def quick(settings: Settings, **changes) -> Settings:
 def paper(settings: Settings, steps: int = 200_000) -> Settings:
     """For the paper profile: as long as on a GPU."""
     return replace(settings, steps=steps, batch_size=128, ema_decay=0.9999, validate_every=steps // 40)
+
+
+def links(run: Run, *steps: int) -> list[Run]:
+    """The parts of a long training that `run` ends: trainings of so many steps at a constant rate, NAME-part1,
+    NAME-part2, ..., each of which begins with the weights of the one before. In the reference profile only, and looked
+    at on validation images.
+    """
+    plan, parts = run.plan(), []
+    for number, length in enumerate(steps, 1):
+        settings = replace(plan.settings, steps=length, schedule="constant", decay=1.0, validate_every=length // 3)
+        parts.append(replace(
+            run, name=f"{run.name}-part{number}", title=f"{run.title}, part {number} of a long training",
+            plans={"reference": replace(plan, settings=settings, start=parts[-1] if parts else None)},
+            evaluate_on=("validation",), anchor=None,
+        ))  # fmt: skip
+    return parts
