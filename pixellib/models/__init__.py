@@ -11,7 +11,7 @@ from pixellib.models.autoregressive import (
 )
 from pixellib.models.base import ImageModel
 from pixellib.models.flows import Flow, assert_invertible
-from pixellib.models.latent import IWAE, VAE, VQVAE, LatentModel
+from pixellib.models.latent import IWAE, VAE, VQVAE, LadderVAE, LatentModel, PixelVAE
 
 __all__ = [
     "IWAE",
@@ -21,9 +21,11 @@ __all__ = [
     "Flow",
     "GatedPixelCNN",
     "ImageModel",
+    "LadderVAE",
     "LatentModel",
     "PixelCNN",
     "PixelCNNpp",
+    "PixelVAE",
     "TwoStreamModel",
     "assert_causal",
     "assert_invertible",

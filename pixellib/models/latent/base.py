@@ -138,6 +138,14 @@ def bound_kind(likelihood: Likelihood) -> str:
     return "lower bound" if likelihood.kind == "mass" else likelihood.kind
 
 
+def check_weights(beta: float, free_bits: float = 0.0) -> None:
+    """ValueError unless beta is positive and finite, and free_bits finite and not below zero."""
+    if not 0 < beta < math.inf:
+        raise ValueError(f"beta must be positive and finite, got {beta}")
+    if not 0 <= free_bits < math.inf:
+        raise ValueError(f"free_bits must be finite and not below zero, got {free_bits}")
+
+
 def gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, each (..., D), in at least float32, from a network's output (..., 2 D)."""
     mean, log_std = at_least_float32(output).chunk(2, -1)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
 from pixellib.models.checks import check_counts, check_shape, refuse_condition
-from pixellib.models.latent.base import LatentModel, gaussian, tanh_network
+from pixellib.models.latent.base import LatentModel, check_weights, gaussian, tanh_network
+from pixellib.models.latent.residual import residual
 
 
 class VAE(LatentModel):
@@ -56,15 +57,14 @@ class VAE(LatentModel):
         check_shape(channels, size, multiple_of=4)
         check_counts(num_filters=num_filters)
         check_counts(at_least=0, depth=depth)
-        if not 0 < beta < math.inf:
-            raise ValueError(f"beta must be positive and finite, got {beta}")
+        check_weights(beta)
         self.beta = beta
         n, twice = num_filters, 2 * num_filters
         small = (twice, *(length // 4 for length in self.size))
         self.encoders = nn.ModuleList([
             nn.Sequential(
-                nn.Conv2d(channels, n, 4, stride=2, padding=1), *_residual(n, depth), nn.SiLU(),
-                nn.Conv2d(n, twice, 4, stride=2, padding=1), *_residual(twice, depth), nn.SiLU(),
+                nn.Conv2d(channels, n, 4, stride=2, padding=1), *residual(n, depth), nn.SiLU(),
+                nn.Conv2d(n, twice, 4, stride=2, padding=1), *residual(twice, depth), nn.SiLU(),
                 nn.Flatten(), nn.Linear(math.prod(small), 2 * num_latents[0]),
             ),
             *(tanh_network(below, 4 * above, 2 * above) for below, above in pairwise(num_latents)),
@@ -72,8 +72,8 @@ class VAE(LatentModel):
         self.decoders = nn.ModuleList([
             nn.Sequential(
                 nn.Linear(num_latents[0], math.prod(small)), nn.Unflatten(-1, small), nn.SiLU(),
-                *_residual(twice, depth),
-                nn.ConvTranspose2d(twice, twice, 4, stride=2, padding=1), nn.SiLU(), *_residual(twice, depth),
+                *residual(twice, depth),
+                nn.ConvTranspose2d(twice, twice, 4, stride=2, padding=1), nn.SiLU(), *residual(twice, depth),
                 nn.ConvTranspose2d(twice, n, 4, stride=2, padding=1), nn.SiLU(),
                 nn.Conv2d(n, n, 3, padding=1), nn.SiLU(),
                 nn.Conv2d(n, self.likelihood.num_params(channels), 1),
@@ -95,18 +95,3 @@ class VAE(LatentModel):
         log_likelihood, log_ratio = self.log_terms(x, self.num_samples)
         log_w = log_likelihood + self.beta * log_ratio
         return (math.log(self.num_samples) - log_w.logsumexp(0)).mean()
-
-
-class _Residual(nn.Module):
-    """x + f(x) with one 3 x 3 convolution."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.f = nn.Sequential(nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.f(x)
-
-
-def _residual(channels: int, depth: int) -> list[nn.Module]:
-    return [_Residual(channels) for _ in range(depth)]
