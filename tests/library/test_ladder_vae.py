@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from toys import binary_images, likelihood_by_q, moved, unused_weights
 
 from pixellib import LadderVAE, LogisticMixture
 
@@ -12,23 +13,19 @@ def small(**options) -> LadderVAE:
     """Two sizes, three layers, images of 4 x 4 binary pixels; weights moved away from where they begin."""
     torch.manual_seed(0)
     model = LadderVAE(1, (4, 4), **{"num_layers": (2, 1), "num_latents": 2, "num_filters": 8, **options})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return moved(model)
 
 
 @pytest.fixture
 def x() -> torch.Tensor:
-    return 255 * torch.randint(2, (6, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return binary_images(6)
 
 
 @torch.no_grad()
 def test_weights_have_the_mean_that_draws_from_the_prior_give(x):
     """E_q[w] = p(x) = E_p[p(x | z)]: a prior, a q or a ratio that disagree would move one side alone."""
     model, many, generator = small(), 4000, torch.Generator().manual_seed(2)
-    log_w = model.log_weights(x.repeat(many // 2, 1, 1, 1), 2, generator)
-    by_q = log_w.reshape(many, len(x)).logsumexp(0) - math.log(many)
+    by_q = likelihood_by_q(model, x, many, generator)
     for image, estimate in zip(x, by_q, strict=True):
         params, _ = model.draw(many, generator=generator)
         by_prior = model.likelihood(params).log_prob(image.expand(many, 1, 4, 4)).logsumexp(0) - math.log(many)
@@ -75,8 +72,7 @@ def test_loss_weighs_and_floors_each_layers_kl(x):
 
 def test_every_weight_learns(x):
     model = small()
-    model.loss(x).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert unused_weights(model, x) == []
 
 
 def test_the_latents_find_what_pixels_share():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from toys import binary_images, likelihood_by_q, moved, unused_weights
 
 from pixellib import GatedPixelCNN, LogisticMixture, PixelVAE, assert_causal
 
@@ -13,15 +14,12 @@ def small(**options) -> PixelVAE:
     torch.manual_seed(0)
     options = {"num_latents": 2, "num_layers": 2, "num_filters": 8, "kernel_size": 3, **options}
     model = PixelVAE(1, (4, 4), **options)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return moved(model)
 
 
 @pytest.fixture
 def x() -> torch.Tensor:
-    return 255 * torch.randint(2, (5, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return binary_images(5)
 
 
 @pytest.mark.parametrize("spatial", [False, True])
@@ -29,8 +27,7 @@ def x() -> torch.Tensor:
 def test_weights_have_the_mean_that_draws_from_the_prior_give(x, spatial):
     """E_q[w] = p(x) = E_p[p(x | z)]: a ratio of prior and q that is wrong would move one side alone."""
     model, many, generator = small(spatial=spatial), 2000, torch.Generator().manual_seed(2)
-    log_w = model.log_weights(x.repeat(many // 2, 1, 1, 1), 2, generator)
-    by_q = log_w.reshape(many, len(x)).logsumexp(0) - math.log(many)
+    by_q = likelihood_by_q(model, x, many, generator)
     for image, estimate in zip(x, by_q, strict=True):
         maps = model.decode(torch.randn((many, *model.latent_shape), generator=generator))
         log_likelihood = model.pixelcnn.log_prob(image.expand(many, 1, 4, 4), maps)
@@ -65,7 +62,7 @@ def test_cached_samples_are_those_of_whole_passes():
 def test_loss_weighs_and_floors_the_kl(x):
     model = small(beta=0.5)
     with torch.no_grad():
-        kl = model.kl(x).mean().item()
+        kl = model.kl_per_layer(x).mean().item()
         losses = {}
         for free_bits in (0.0, kl / 2, kl + 3):
             model.free_bits = free_bits
@@ -77,8 +74,7 @@ def test_loss_weighs_and_floors_the_kl(x):
 
 def test_every_weight_learns(x):
     model = small()
-    model.loss(x).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert unused_weights(model, x) == []
     kernels = {id(p) for p in model.kernels()}
     assert id(model.pixelcnn.output_layer.weight) not in kernels and id(model.decoder[-2].weight) in kernels
 
@@ -97,7 +93,7 @@ def test_free_bits_keep_the_latent_in_use():
         optimizer.zero_grad()
         model.loss(x).backward()
         optimizer.step()
-    assert model.kl(x).mean() > 0.4
+    assert model.kl_per_layer(x).mean() > 0.4
     mean, dense = model.encode(x).mean, dense.flatten().bool()
     assert (mean[dense].mean(0) - mean[~dense].mean(0)).abs().max() > 0.5
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pixellib.models.base import ImageModel
+from pixellib.models.base import WeightedModel
 from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
 from pixellib.models.flows.dequantisation import UniformDequantisation, VariationalDequantisation, logit_transform
 from pixellib.models.flows.layers import AffineCoupling, GatedConvNet, Squeeze, channel_mask, checkerboard_mask
@@ -56,7 +56,7 @@ class Scale(nn.Module):
         return z if self.squeeze is None else self.squeeze.inverse(z)
 
 
-class Flow(ImageModel):
+class Flow(WeightedModel):
     """Dequantised pixels, affine coupling layers, a standard Gaussian.
 
     num_couplings, num_filters: of the coupling layers at each scale and of their networks. The first scale is the
@@ -126,11 +126,6 @@ class Flow(ImageModel):
         check_counts(num_samples=num_samples)
         self._check(x)
         return torch.stack([self._log_weight(x, generator) for _ in range(num_samples)])
-
-    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The bound with M = self.num_samples, float (B,), in nats, by one draw of M noises for each image."""
-        refuse_condition(self, condition)
-        return self.log_weights(x, self.num_samples).logsumexp(0) - math.log(self.num_samples)
 
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The latent of x with one draw of the noise: float (B, D) for integers (B, C, H, W)."""

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from pixellib.likelihoods import Bernoulli, Likelihood
 from pixellib.likelihoods.base import at_least_float32
-from pixellib.models.base import ImageModel
+from pixellib.models.base import WeightedModel
 from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
 
 
-class LatentModel(ImageModel):
+class LatentModel(WeightedModel):
     """p(x, z) = p(x | z1) p(z1 | z2) ... p(zL) and q(z | x) = q(z1 | x) q(z2 | z1) ..., all but p(x | z1) Gaussian.
 
     The covariances are diagonal and p(zL) is standard. A subclass makes two lists of networks,
@@ -102,11 +102,6 @@ class LatentModel(ImageModel):
         log_ratio = log_ratio - 0.5 * latents[-1].square().sum(-1)  # the top prior is a standard Gaussian
         return self.likelihood(self.decode(latents[0])).log_prob(x), log_ratio
 
-    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The bound L_M with M = self.num_samples, float (B,), in nats, by one draw of M latents for each image."""
-        refuse_condition(self, condition)
-        return self.log_weights(x, self.num_samples).logsumexp(0) - math.log(self.num_samples)
-
     def decode_from_top(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The likelihood's parameters, float (..., P, H, W), for the top latent, float (..., D); the latents between
         are drawn.
@@ -138,17 +133,15 @@ def bound_kind(likelihood: Likelihood) -> str:
     return "lower bound" if likelihood.kind == "mass" else likelihood.kind
 
 
-def check_weights(beta: float, free_bits: float = 0.0) -> None:
-    """ValueError unless beta is positive and finite, and free_bits finite and not below zero."""
+def check_beta(beta: float) -> None:
+    """ValueError unless beta, the weight of the KL divergence in the loss, is positive and finite."""
     if not 0 < beta < math.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
-    if not 0 <= free_bits < math.inf:
-        raise ValueError(f"free_bits must be finite and not below zero, got {free_bits}")
 
 
-def gaussian(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, each (..., D), in at least float32, from a network's output (..., 2 D)."""
-    mean, log_std = at_least_float32(output).chunk(2, -1)
+def gaussian(output: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, in at least float32: what a network put side by side in dimension `dim`."""
+    mean, log_std = at_least_float32(output).chunk(2, dim)
     return mean, log_std.exp()
 
 

@@ -1,33 +1,27 @@
 """A ladder of stochastic layers: maps of latents at several sizes, each given those above it.
 
 Sønderby, Raiko, Maaløe, Sønderby and Winther, "Ladder variational autoencoders", NIPS 2016; Child, "Very deep VAEs
-generalize autoregressive models and can outperform them on images", ICLR 2021; free bits: Kingma et al., "Improved
-variational inference with inverse autoregressive flow", NIPS 2016, appendix C.8.
+generalize autoregressive models and can outperform them on images", ICLR 2021.
 
 Deviations from the papers: q's mean and log standard deviation are the prior's plus what a network finds in the
-features of both directions, where the first paper weights two Gaussians by their precisions and the second starts
-anew; the networks are small, and the latents as large as half the image at most.
+features of both directions, where the first paper weights two Gaussians by their precisions and in the second
+the network gives them outright; the networks are small, and the latents as large as half the image at most.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
 
 from pixellib.data.transforms import scale
-from pixellib.likelihoods import Bernoulli, Likelihood
-from pixellib.likelihoods.base import at_least_float32
-from pixellib.models.base import ImageModel
+from pixellib.likelihoods import Likelihood
 from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
-from pixellib.models.latent.base import bound_kind, check_weights
+from pixellib.models.latent.layered import Draw, LayeredVAE, draw_from, normal
 from pixellib.models.latent.residual import residual
 
 
-class LadderVAE(ImageModel):
+class LadderVAE(LayeredVAE):
     """p(x, z) = p(x | z) p(z_1) p(z_2 | z_1) p(z_3 | z_1, z_2) ..., counted from the top, z_1 having the fewest pixels.
 
     Bottom up, convolutions find features of the image at each size. Top down, one path serves the prior and q: its
@@ -36,13 +30,11 @@ class LadderVAE(ImageModel):
     end.
 
     num_layers: of stochastic layers at a half, a quarter, an eighth, ... of the size, from the pixels up. num_latents:
-    channels of each z. num_filters: features of every convolution. num_blocks: residual convolutions at each
-    size bottom up, and after each z top down. num_samples: M of the bound. beta, free_bits: of the loss, where
-    they replace each layer's KL divergence, averaged over the batch, by beta max(KL, free_bits), in nats; bounds are
-    always reported without them. likelihood: Bernoulli() unless given.
+    channels of each z. num_filters: features of every convolution. num_blocks: residual convolutions at each size
+    bottom up, and after each z top down. num_samples, beta, free_bits, likelihood: see LayeredVAE.
 
-    ValueError for numbers below 1, a size that cannot be halved as often as num_layers is long, beta that is not
-    positive and finite, and free_bits that are not finite or below zero.
+    ValueError as LayeredVAE says, for other numbers below 1, and for a size that cannot be halved as often as
+    num_layers is long.
 
     >>> from pixellib.likelihoods import LogisticMixture
     >>> model = LadderVAE(3, (8, 8), num_layers=(2, 1), num_latents=2, num_filters=8, likelihood=LogisticMixture(2))
@@ -68,15 +60,12 @@ class LadderVAE(ImageModel):
         free_bits: float = 0.0,
         likelihood: Likelihood | None = None,
     ):
-        super().__init__()
+        super().__init__(num_samples, beta, free_bits, likelihood)
         num_layers = tuple(num_layers)
-        check_counts(num_latents=num_latents, num_filters=num_filters, num_blocks=num_blocks, num_samples=num_samples)
+        check_counts(num_latents=num_latents, num_filters=num_filters, num_blocks=num_blocks)
         check_counts(**{"the length of num_layers": len(num_layers)})
         check_counts(**{f"num_layers[{i}]": count for i, count in enumerate(num_layers)})
-        check_weights(beta, free_bits)
         self.channels, self.size = channels, check_shape(channels, size, multiple_of=2 ** len(num_layers))
-        self.num_samples, self.beta, self.free_bits = num_samples, beta, free_bits
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
         n = num_filters
         self.bottom_up = nn.ModuleList(
             nn.Sequential(nn.Conv2d(n if i else channels, n, 4, stride=2, padding=1), *residual(n, num_blocks))
@@ -94,10 +83,6 @@ class LadderVAE(ImageModel):
             nn.SiLU(), nn.Conv2d(n, self.likelihood.num_params(channels), 1),
         )  # fmt: skip
         self.to(memory_format=torch.channels_last)
-
-    @property
-    def kind(self) -> str:
-        return bound_kind(self.likelihood)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Bottom up: what is found at a half, a quarter, ... of the size, each (B, F, h, w), for x uint8 (B, C, H, W).
@@ -117,7 +102,7 @@ class LadderVAE(ImageModel):
         features: list[Tensor] | None = None,
         given: Sequence[Tensor] = (),
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, list["Draw"]]:
+    ) -> tuple[Tensor, list[Draw]]:
         """Top down: the likelihood's parameters, float (num_images, P, H, W), and each layer's draw, from the top.
 
         z is drawn from q where there are features of images, otherwise from the prior. given: z of the first layers,
@@ -132,47 +117,13 @@ class LadderVAE(ImageModel):
             draws.append(draw)
         return self.output(h), draws
 
-    def draws_from_q(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Iterator[tuple]:
-        """log p(x | z), float32 (B,), and the layers' draws, for each of M draws of all z from q: one after another, so
-        that memory does not grow with M.
-        """
+    def draws_from_q(
+        self, x: Tensor, num_samples: int, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, list[Draw]]]:
         features = self.features(x)
         for _ in range(num_samples):
             params, draws = self.draw(len(x), features, generator=generator)
             yield self.likelihood(params).log_prob(x), draws
-
-    def log_weights(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """log w = log p(x, z) - log q(z | x) for M draws of z, float32 (M, B), in nats. x: uint8 (B, C, H, W).
-
-        ValueError for images of another shape, or M = num_samples below 1.
-        """
-        check_counts(num_samples=num_samples)
-        return torch.stack([
-            log_likelihood + sum(draw.log_ratio for draw in draws)
-            for log_likelihood, draws in self.draws_from_q(x, num_samples, generator)
-        ])  # fmt: skip
-
-    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The bound L_M with M = self.num_samples, float (B,), in nats, by one draw of M latents for each image."""
-        refuse_condition(self, condition)
-        return self.log_weights(x, self.num_samples).logsumexp(0) - math.log(self.num_samples)
-
-    def loss(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """With one sample, minus the ELBO with the KL divergences in closed form, weighted by beta and not below
-        free_bits; with more, -L_M. A scalar in nats per image.
-        """
-        if self.num_samples > 1:
-            return -self.log_prob(x, condition).mean()
-        refuse_condition(self, condition)
-        log_likelihood, draws = next(self.draws_from_q(x, 1))
-        kl = torch.stack([draw.kl.mean() for draw in draws])
-        return self.beta * kl.clamp(min=self.free_bits).sum() - log_likelihood.mean()
-
-    @torch.no_grad()
-    def kl_per_layer(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """KL(q(z_l | z above, x) || p(z_l | z above)) of each layer from the top, float32 (L, B), in nats."""
-        _, draws = next(self.draws_from_q(x, 1, generator))
-        return torch.stack([draw.kl for draw in draws])
 
     @torch.no_grad()
     def encode(self, x: Tensor, generator: torch.Generator | None = None) -> list[Tensor]:
@@ -200,25 +151,6 @@ class LadderVAE(ImageModel):
         check_sampling(self, num_samples, (self.channels, *self.size))
         params, _ = self.draw(num_samples, generator=generator)
         return self.likelihood(params).sample(generator=generator)
-
-
-@dataclass
-class Draw:
-    """One layer's z, float (B, D, h, w), its prior p, and q if there was an image."""
-
-    z: Tensor
-    p: Normal
-    q: Normal | None
-
-    @property
-    def log_ratio(self) -> Tensor:
-        """log p(z) - log q(z), float32 (B,), in nats."""
-        return (self.p.log_prob(self.z) - self.q.log_prob(self.z)).flatten(1).sum(1)
-
-    @property
-    def kl(self) -> Tensor:
-        """KL(q || p), float32 (B,), in nats."""
-        return kl_divergence(self.q, self.p).flatten(1).sum(1)
 
 
 class StochasticLayer(nn.Module):
@@ -255,19 +187,12 @@ class StochasticLayer(nn.Module):
         if self.doubles:
             h = F.interpolate(h, scale_factor=2)
         expected, found = self.prior(h).split([2 * self.num_latents, h.shape[1]], 1)
-        p = q = _normal(expected)
+        p = q = normal(expected)
         if below is not None:
-            q = _normal(expected + self.q(torch.cat([h, below], 1)))
+            q = normal(expected + self.q(torch.cat([h, below], 1)))
         if z is None:
-            noise = torch.randn(q.mean.shape, generator=generator, device=h.device, dtype=q.mean.dtype)
-            z = q.mean + q.stddev * noise
+            z = draw_from(q, generator)
         elif z.shape != p.mean.shape:
             raise ValueError(f"expected z {tuple(p.mean.shape)}, got {tuple(z.shape)}")
         h = self.blocks(h + found + self.enter(z.to(h.dtype)))
         return h, Draw(z, p, None if below is None else q)
-
-
-def _normal(output: Tensor) -> Normal:
-    """The Gaussian whose mean and log standard deviation are halves of (B, 2 D, h, w), in at least float32."""
-    mean, log_std = at_least_float32(output).chunk(2, 1)
-    return Normal(mean, log_std.exp(), validate_args=False)

@@ -1,8 +1,7 @@
 """PixelVAE: a latent says what is in the image, and a PixelCNN draws its pixels.
 
 Gulrajani, Kumar, Ahmed, Taiga, Visin, Vazquez and Courville, "PixelVAE: a latent variable model for natural images",
-ICLR 2017; free bits: Kingma et al., "Improved variational inference with inverse autoregressive flow", NIPS 2016,
-appendix C.8.
+ICLR 2017.
 
 Deviations from the paper: the PixelCNN is gated, with two stacks and no blind spot, and sees the decoder's features in
 every layer, not beside its input; there is one latent, a vector or a map, not a hierarchy.
@@ -13,19 +12,17 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
 
 from pixellib.data.transforms import scale
-from pixellib.likelihoods import Bernoulli, Likelihood
-from pixellib.likelihoods.base import at_least_float32
+from pixellib.likelihoods import Likelihood
 from pixellib.models.autoregressive import GatedPixelCNN
-from pixellib.models.base import ImageModel
 from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
-from pixellib.models.latent.base import bound_kind, check_weights
+from pixellib.models.latent.layered import Draw, LayeredVAE, draw_from, normal
 from pixellib.models.latent.residual import residual
 
 
-class PixelVAE(ImageModel):
+class PixelVAE(LayeredVAE):
     """p(x, z) = p(z) prod_i p(x_i | x_1 .. x_{i-1}, z): convolutions make a map of features of z, on which a gated
     PixelCNN is conditioned, location by location.
 
@@ -33,16 +30,14 @@ class PixelVAE(ImageModel):
     map of H / 4 x W / 4 such vectors, not one. num_layers, kernel_size, dilations, embedding: of the PixelCNN, whose
     num_layers decides how far a pixel sees without z. num_filters: features of its stacks and of the convolutions next
     to the pixels, twice as many further down. depth: residual convolutions at each size of encoder and decoder.
-    num_samples: M of the bound. beta, free_bits: of the loss, where beta max(KL, free_bits) takes the place of the KL
-    divergence averaged over the batch, in nats; bounds are always reported without them. likelihood: Bernoulli()
-    unless given.
+    num_samples, beta, free_bits, likelihood: see LayeredVAE.
 
-    ValueError for other numbers and sizes, and for free_bits below zero.
+    ValueError as LayeredVAE says, and for other numbers and sizes.
 
     >>> model = PixelVAE(1, (8, 8), num_latents=4, num_layers=2, num_filters=8, kernel_size=3)
     >>> x = 255 * torch.randint(2, (3, 1, 8, 8), dtype=torch.uint8)
-    >>> model.log_weights(x, 5).shape, model.kl(x).shape
-    (torch.Size([5, 3]), torch.Size([3]))
+    >>> model.log_weights(x, 5).shape, model.kl_per_layer(x).shape  # of one layer
+    (torch.Size([5, 3]), torch.Size([1, 3]))
     >>> q = model.encode(x)
     >>> model.sample(3, z=q.mean).shape  # reconstructions, drawn pixel by pixel
     torch.Size([3, 1, 8, 8])
@@ -65,13 +60,10 @@ class PixelVAE(ImageModel):
         free_bits: float = 0.0,
         likelihood: Likelihood | None = None,
     ):
-        super().__init__()
+        super().__init__(num_samples, beta, free_bits, likelihood)
         self.channels, self.size = channels, check_shape(channels, size, multiple_of=4)
-        check_counts(num_latents=num_latents, num_filters=num_filters, num_samples=num_samples)
+        check_counts(num_latents=num_latents, num_filters=num_filters)
         check_counts(at_least=0, depth=depth)
-        check_weights(beta, free_bits)
-        self.num_samples, self.beta, self.free_bits = num_samples, beta, free_bits
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
         n, twice = num_filters, 2 * num_filters
         small = (twice, *(length // 4 for length in self.size))
         self.latent_shape = (num_latents, *small[1:]) if spatial else (num_latents,)
@@ -93,19 +85,13 @@ class PixelVAE(ImageModel):
             embedding=embedding,
         )  # fmt: skip
 
-    @property
-    def kind(self) -> str:
-        return bound_kind(self.likelihood)
-
     def encode(self, x: Tensor) -> Normal:
         """q(z | x), of shape (B, D), or (B, D, H / 4, W / 4) if z is spatial, for x uint8 (B, C, H, W).
 
         ValueError for images of another shape.
         """
         check_images(x, self.channels, self.size)
-        output = self.encoder(scale(x).to(self.encoder[0].weight.dtype))
-        mean, log_std = at_least_float32(output).chunk(2, 1)
-        return Normal(mean, log_std.exp(), validate_args=False)
+        return normal(self.encoder(scale(x).to(self.encoder[0].weight.dtype)))
 
     def decode(self, z: Tensor) -> Tensor:
         """The features on which the PixelCNN is conditioned, float (B, F, H, W). ValueError for z of another shape."""
@@ -113,44 +99,14 @@ class PixelVAE(ImageModel):
             raise ValueError(f"expected latents (B, {', '.join(map(str, self.latent_shape))}), got {tuple(z.shape)}")
         return self.decoder(z.to(self.encoder[0].weight.dtype))
 
-    def draws_from_q(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Iterator[tuple]:
-        """q(z | x), and z and log p(x | z), float32 (B,), for each of M draws from it, one after another."""
+    def draws_from_q(
+        self, x: Tensor, num_samples: int, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, list[Draw]]]:
         q = self.encode(x)
+        prior = Normal(torch.zeros_like(q.mean), torch.ones_like(q.stddev), validate_args=False)
         for _ in range(num_samples):
-            noise = torch.randn(q.mean.shape, generator=generator, device=x.device, dtype=q.mean.dtype)
-            z = q.mean + q.stddev * noise
-            yield q, z, self.pixelcnn.log_prob(x, self.decode(z))
-
-    def log_weights(self, x: Tensor, num_samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """log w = log p(x, z) - log q(z | x) for M draws of z, float32 (M, B), in nats. x: uint8 (B, C, H, W).
-
-        ValueError for images of another shape, or M = num_samples below 1.
-        """
-        check_counts(num_samples=num_samples)
-        return torch.stack([
-            log_likelihood + (_prior(q).log_prob(z) - q.log_prob(z)).flatten(1).sum(1)
-            for q, z, log_likelihood in self.draws_from_q(x, num_samples, generator)
-        ])  # fmt: skip
-
-    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The bound L_M with M = self.num_samples, float (B,), in nats, by one draw of M latents for each image."""
-        refuse_condition(self, condition)
-        return self.log_weights(x, self.num_samples).logsumexp(0) - math.log(self.num_samples)
-
-    def loss(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """With one sample, minus the ELBO with the KL divergence in closed form, weighted by beta and not below
-        free_bits; with more, -L_M. A scalar in nats per image.
-        """
-        if self.num_samples > 1:
-            return -self.log_prob(x, condition).mean()
-        refuse_condition(self, condition)
-        q, _, log_likelihood = next(self.draws_from_q(x, 1))
-        return self.beta * _kl(q).mean().clamp(min=self.free_bits) - log_likelihood.mean()
-
-    @torch.no_grad()
-    def kl(self, x: Tensor) -> Tensor:
-        """KL(q(z | x) || p(z)), float32 (B,), in nats."""
-        return _kl(self.encode(x))
+            z = draw_from(q, generator)
+            yield self.pixelcnn.log_prob(x, self.decode(z)), [Draw(z, prior, q)]
 
     def initialise(self, images: Tensor) -> None:
         self.pixelcnn.initialise(images)
@@ -180,12 +136,3 @@ class PixelVAE(ImageModel):
         if z is None:
             z = torch.randn((num_samples, *self.latent_shape), generator=generator, device=device)
         return self.pixelcnn.sample(num_samples, condition=self.decode(z), generator=generator, **options)
-
-
-def _prior(q: Normal) -> Normal:
-    """The standard Gaussian of q's shape."""
-    return Normal(torch.zeros_like(q.mean), torch.ones_like(q.stddev), validate_args=False)
-
-
-def _kl(q: Normal) -> Tensor:
-    return kl_divergence(q, _prior(q)).flatten(1).sum(1)

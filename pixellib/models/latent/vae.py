@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
 from pixellib.models.checks import check_counts, check_shape, refuse_condition
-from pixellib.models.latent.base import LatentModel, check_weights, gaussian, tanh_network
+from pixellib.models.latent.base import LatentModel, check_beta, gaussian, tanh_network
 from pixellib.models.latent.residual import residual
 
 
@@ -57,7 +57,7 @@ class VAE(LatentModel):
         check_shape(channels, size, multiple_of=4)
         check_counts(num_filters=num_filters)
         check_counts(at_least=0, depth=depth)
-        check_weights(beta)
+        check_beta(beta)
         self.beta = beta
         n, twice = num_filters, 2 * num_filters
         small = (twice, *(length // 4 for length in self.size))

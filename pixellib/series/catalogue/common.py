@@ -24,15 +24,15 @@ def paper(settings: Settings, steps: int = 200_000) -> Settings:
 
 def links(run: Run, *steps: int) -> list[Run]:
     """The parts of a long training that `run` ends: trainings of so many steps at a constant rate, NAME-part1,
-    NAME-part2, ..., each of which begins with the weights of the one before. In the reference profile only, and looked
-    at on validation images.
+    NAME-part2, ..., each of which begins with the weights of the one before, and looked at on validation images. In the
+    other profiles they are trainings of their own, as `run` is.
     """
     plan, parts = run.plan(), []
     for number, length in enumerate(steps, 1):
         settings = replace(plan.settings, steps=length, schedule="constant", decay=1.0, validate_every=length // 3)
         parts.append(replace(
             run, name=f"{run.name}-part{number}", title=f"{run.title}, part {number} of a long training",
-            plans={"reference": replace(plan, settings=settings, start=parts[-1] if parts else None)},
+            plans={**run.plans, "reference": replace(plan, settings=settings, start=parts[-1] if parts else None)},
             evaluate_on=("validation",), anchor=None,
         ))  # fmt: skip
     return parts

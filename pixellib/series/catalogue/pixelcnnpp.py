@@ -76,7 +76,7 @@ _WIDER = _run("pixelcnnpp-mnist-softmax", "PixelCNN++, softmax", _settings(3_600
 RUNS = [
     _run("pixelcnnpp-mnist", "PixelCNN++, mixture of logistics", _settings(4_000)),
     _run("pixelcnnpp-mnist-softmax", "PixelCNN++, softmax", _settings(4_000), **_SOFTMAX),
-    *links(_WIDER, 3_600, 3_600),
+    *links(_WIDER, 3_600, 3_600, 3_600),
     _ablation("nothing", "whole"),
     _ablation("mixture", "softmax", **_SOFTMAX),
     _ablation("shortcuts", "no shortcuts", shortcuts=False),
