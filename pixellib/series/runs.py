@@ -1,5 +1,6 @@
 """The named runs of the series, and what was recorded of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pixellib import files
@@ -7,7 +8,7 @@ from pixellib.series import paths
 from pixellib.series.catalogue import RUNS
 from pixellib.series.run import PROFILES, Plan, Run
 
-__all__ = ["PROFILES", "Plan", "Run", "benchmark", "get", "names", "record", "record_path"]
+__all__ = ["PROFILES", "Plan", "Run", "benchmark", "curve", "get", "names", "record", "record_path"]
 
 _KEYS = ("name", "profile", "seed", "identity", "identity_hash", "history", "results")
 
@@ -49,6 +50,18 @@ def record(name: str, seed: int = 0) -> dict:
     if (found["name"], found["seed"]) != (name, seed):
         raise RuntimeError(f"{path} is the record of {found['name']}, seed {found['seed']}")
     return found
+
+
+def curve(record: Mapping) -> list[dict]:
+    """The history of a training, after the histories of those whose weights it began with: their rows, each with
+    "images_seen", counted from the first training.
+
+    >>> [row["images_seen"] for row in curve(record("pixelcnnpp-mnist-softmax-part2"))]
+    [19200, 38400, 57600, 76800, 96000, 115200]
+    """
+    before = curve(globals()["record"](record["start"], record["seed"])) if record["start"] else []
+    first, batch = record["start_images_seen"], record["identity"]["settings"]["batch_size"]
+    return before + [{**row, "images_seen": first + row["step"] * batch} for row in record["history"]]
 
 
 def benchmark() -> dict:

@@ -99,10 +99,20 @@ def evaluate_split(
         started = time.monotonic()
         rows.append(measure(num_samples=plan.num_samples).as_record(split))
         rows[-1]["seconds"] = round(time.monotonic() - started, 1)
+    if split == "test" and hasattr(model, "kl_per_layer"):
+        rows[-1] |= _use_of_latents(model, images[:1000].to(next(model.parameters()).device))
     if split == "test" and run.symbols and not run.symbols.codes:
         some = images[:1000]
         rows[0]["bits_of"] = run.symbols.bits_by_level(model, some, splits.levels(split)[: len(some)])
     return rows
+
+
+@torch.no_grad()
+def _use_of_latents(model: ImageModel, x: torch.Tensor) -> dict:
+    """The mean KL divergence of each layer of latents from the top, in nats, and how many units are active."""
+    generator = torch.Generator(x.device).manual_seed(0)
+    use = {"kl_per_layer": [round(kl, 4) for kl in model.kl_per_layer(x, generator).mean(1).tolist()]}
+    return use | ({"active_units": model.active_units(x)} if hasattr(model, "active_units") else {})
 
 
 def _described(run: "Run", profile: str, identity: dict, before: Mapping, training: Training) -> dict:

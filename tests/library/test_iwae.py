@@ -204,3 +204,26 @@ def test_impossible_sizes_are_refused():
         IWAE(num_hidden=(0,))
     with pytest.raises(ValueError, match=r"num_latents\[0\] must be an integer, got 2.5"):
         IWAE(num_latents=(2.5,))
+
+
+def test_kl_per_layer_sums_to_minus_the_mean_log_ratio_and_a_standard_q_costs_nothing():
+    """The log ratio is drawn, the divergences are in closed form: they agree only if each layer has its own prior."""
+    model, x, generator = tiny((2, 3)), ALL.repeat(4000, 1, 1, 1), torch.Generator().manual_seed(0)
+    kl = model.kl_per_layer(x, generator)
+    assert kl.shape == (2, len(x)) and (kl >= 0).all()
+    with torch.no_grad():
+        _, log_ratio = model.log_terms(x, 1, generator)
+    assert kl.sum(0).mean().item() == pytest.approx(-log_ratio.mean().item(), rel=0.02)
+    for network in (*model.encoders, *model.decoders[1:]):
+        for p in network[-1].parameters():
+            torch.nn.init.zeros_(p)
+    assert model.kl_per_layer(ALL).abs().max() == 0
+
+
+def test_a_unit_is_active_if_its_mean_moves_with_the_image():
+    model = tiny((3,))
+    last = model.encoders[0][-1]
+    torch.nn.init.zeros_(last.weight[0])  # its mean is the bias, whatever the image
+    assert model.active_units(ALL) == 2
+    torch.nn.init.zeros_(last.weight)
+    assert model.active_units(ALL) == 0

@@ -132,3 +132,12 @@ def test_bad_input(x):
         model.log_prob(x, torch.zeros(5))
     with pytest.raises(ValueError, match="on a class or on a map, not on both"):
         GatedPixelCNN(1, (4, 4), num_classes=10, condition_channels=8)
+
+
+def test_a_latent_that_the_encoder_ignores_is_not_active():
+    model, x = small(), binary_images(50)
+    last = model.encoder[-1]
+    torch.nn.init.zeros_(last.weight[0])  # the mean of the first latent is its bias, whatever the image
+    assert model.active_units(x) == 1
+    torch.nn.init.zeros_(last.weight)
+    assert model.active_units(x) == 0

@@ -61,6 +61,8 @@ def test_a_training_leaves_checkpoint_and_record_that_agree(tiny):
     measured = [(row["split"], row["kind"], row["num_samples"], row["num_images"]) for row in record["results"]]
     assert measured == [(split, "lower bound", 2, 50) for split in data.SPLITS] + [("test", "lower bound", 10, 50)]
     assert record["results"][3]["log_likelihood"] > record["results"][2]["log_likelihood"], "10 samples against 2"
+    (kl,) = record["results"][3]["kl_per_layer"]
+    assert kl > 0 and 0 <= record["results"][3]["active_units"] <= 3
 
 
 def test_the_record_is_of_the_weights_as_stored_not_as_trained(tiny, few):

@@ -24,10 +24,10 @@ def test_names_are_found_and_what_is_not_is_answered_with_the_choices():
 
 def test_no_two_runs_share_a_name_and_none_is_lost():
     """Families are lists; a name used twice would hide the first run behind the second."""
-    from pixellib.series.catalogue import flow, iwae, permuted, pixelcnn, pixelcnnpp, vae, vqvae
+    from pixellib.series.catalogue import flow, iwae, ladder, permuted, pixelcnn, pixelcnnpp, pixelvae, vae, vqvae
 
-    lists = [family.RUNS for family in (iwae, vae, flow, pixelcnn, pixelcnnpp, vqvae, permuted)]
-    assert sum(map(len, lists)) == len(runs.names()) == 127
+    lists = [family.RUNS for family in (iwae, vae, ladder, flow, pixelcnn, pixelvae, pixelcnnpp, vqvae, permuted)]
+    assert sum(map(len, lists)) == len(runs.names()) == 143
 
 
 @pytest.mark.parametrize("name", runs.names())
@@ -82,6 +82,17 @@ def test_every_record_shipped_is_of_its_runs_identity():
             assert record["identity_hash"] == checkpoints.identity_hash(record["identity"]), path
             assert record["results"] and record["factors"] == dict(run.factors), path
     assert not files, "records of trainings that no run asks for"
+
+
+def test_the_curve_of_a_training_in_parts_counts_the_images_of_all_parts():
+    first, second = (runs.record(f"pixelcnnpp-mnist-softmax-part{i}") for i in (1, 2))
+    rows = runs.curve(second)
+    assert [row["images_seen"] for row in rows] == sorted({row["images_seen"] for row in rows})
+    assert (
+        rows[-1]["images_seen"] == second["images_seen"] > first["images_seen"] == runs.curve(first)[-1]["images_seen"]
+    )
+    own = {**rows[-1]}
+    assert own.pop("images_seen") and own == second["history"][-1]
 
 
 def test_a_run_without_a_record_says_how_to_make_one(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
 
 from pixellib.likelihoods import Bernoulli, Likelihood
 from pixellib.likelihoods.base import at_least_float32
@@ -102,6 +103,31 @@ class LatentModel(WeightedModel):
         log_ratio = log_ratio - 0.5 * latents[-1].square().sum(-1)  # the top prior is a standard Gaussian
         return self.likelihood(self.decode(latents[0])).log_prob(x), log_ratio
 
+    @torch.no_grad()
+    def kl_per_layer(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """KL(q || p) of each layer from the top, float32 (L, B), in nats, given one draw of the latents on either side.
+
+        ValueError for images of another shape.
+        """
+        check_images(x, self.channels, self.size)
+        q, divergences = Normal(*self.encode(x), validate_args=False), []
+        for encoder, decoder in zip(self.encoders[1:], self.decoders[1:], strict=True):
+            above = Normal(*gaussian(encoder(draw_from(q, generator))), validate_args=False)
+            prior = Normal(*gaussian(decoder(draw_from(above, generator))), validate_args=False)
+            divergences.append(kl_divergence(q, prior).sum(-1))
+            q = above
+        standard = Normal(torch.zeros_like(q.mean), torch.ones_like(q.stddev), validate_args=False)
+        divergences.append(kl_divergence(q, standard).sum(-1))
+        return torch.stack(divergences[::-1])
+
+    @torch.no_grad()
+    def active_units(self, x: Tensor) -> int:
+        """How many dimensions of z1 tell images apart: the mean of q(z1 | x) has a variance over the images above 0.01
+        (Burda et al., section 5).
+        """
+        check_images(x, self.channels, self.size)
+        return count_active(self.encode(x)[0])
+
     def decode_from_top(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The likelihood's parameters, float (..., P, H, W), for the top latent, float (..., D); the latents between
         are drawn.
@@ -124,6 +150,18 @@ class LatentModel(WeightedModel):
         dtype = next(self.parameters()).dtype
         z = torch.randn((num_samples, self.num_latents[-1]), generator=generator, device=device, dtype=dtype)
         return self.likelihood(self.decode_from_top(z, generator)).sample(generator=generator)
+
+
+def draw_from(distribution: Normal, generator: torch.Generator | None) -> Tensor:
+    """z, through which gradients reach mean and standard deviation."""
+    mean = distribution.mean
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return mean + distribution.stddev * noise
+
+
+def count_active(means: Tensor) -> int:
+    """How many numbers of (B, ...) have a variance over the first dimension above 0.01."""
+    return int((means.var(0) > 0.01).sum())
 
 
 def bound_kind(likelihood: Likelihood) -> str:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
 from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
-from pixellib.models.latent.layered import Draw, LayeredVAE, draw_from, normal
+from pixellib.models.latent.base import draw_from
+from pixellib.models.latent.layered import Draw, LayeredVAE, normal
 from pixellib.models.latent.residual import residual
 
 

@@ -99,10 +99,3 @@ class LayeredVAE(WeightedModel):
 def normal(output: Tensor) -> Normal:
     """The Gaussian of which a network gave means and log standard deviations, side by side in dimension 1."""
     return Normal(*gaussian(output, 1), validate_args=False)
-
-
-def draw_from(distribution: Normal, generator: torch.Generator | None) -> Tensor:
-    """z, through which gradients reach mean and standard deviation."""
-    mean = distribution.mean
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + distribution.stddev * noise

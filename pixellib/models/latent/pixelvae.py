@@ -18,7 +18,8 @@ from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood
 from pixellib.models.autoregressive import GatedPixelCNN
 from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
-from pixellib.models.latent.layered import Draw, LayeredVAE, draw_from, normal
+from pixellib.models.latent.base import count_active, draw_from
+from pixellib.models.latent.layered import Draw, LayeredVAE, normal
 from pixellib.models.latent.residual import residual
 
 
@@ -107,6 +108,13 @@ class PixelVAE(LayeredVAE):
         for _ in range(num_samples):
             z = draw_from(q, generator)
             yield self.pixelcnn.log_prob(x, self.decode(z)), [Draw(z, prior, q)]
+
+    @torch.no_grad()
+    def active_units(self, x: Tensor) -> int:
+        """How many dimensions of z tell images apart: the mean of q(z | x) has a variance over the images above 0.01
+        (Burda et al. 2016, section 5).
+        """
+        return count_active(self.encode(x).mean)
 
     def initialise(self, images: Tensor) -> None:
         self.pixelcnn.initialise(images)

@@ -1,8 +1,10 @@
 """Every named run of the series, a file for each family of models: `RUNS`, by name, in the order of the notebooks."""
 
-from pixellib.series.catalogue import flow, iwae, permuted, pixelcnn, pixelcnnpp, vae, vqvae
+from pixellib.series.catalogue import flow, iwae, ladder, permuted, pixelcnn, pixelcnnpp, pixelvae, vae, vqvae
 from pixellib.series.run import Run
 
 RUNS: dict[str, Run] = {
-    run.name: run for family in (iwae, vae, flow, pixelcnn, pixelcnnpp, vqvae, permuted) for run in family.RUNS
+    run.name: run
+    for family in (iwae, vae, ladder, flow, pixelcnn, pixelvae, pixelcnnpp, vqvae, permuted)
+    for run in family.RUNS
 }

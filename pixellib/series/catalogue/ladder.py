@@ -1,0 +1,52 @@
+"""Notebooks 01 and 04: ladders of stochastic layers, on binarised digits and on colours."""
+
+from collections.abc import Mapping
+
+from pixellib.likelihoods import LogisticMixture
+from pixellib.models import LadderVAE
+from pixellib.series.catalogue.common import EMBEDDED, SHAPES, paper, quick
+from pixellib.series.run import Plan, Run
+from pixellib.training import Settings
+
+
+def _ladder(
+    name: str, title: str, dataset: str, settings: Settings, small: Mapping, anchor: tuple[float, str], **options
+) -> Run:
+    """Options: of the model; small: those of the quick profile."""
+    return Run(
+        name=name,
+        title=title,
+        dataset=dataset,
+        family=LadderVAE,
+        options={**SHAPES[dataset], **options},
+        plans={
+            "quick": Plan(
+                quick(settings), options=small, dataset=EMBEDDED[dataset], num_test=40, num_validation=40,
+                num_samples=10,
+            ),
+            "reference": Plan(settings, num_validation=1000, num_samples=100),
+            "paper": Plan(paper(settings), num_samples=1000),
+        },
+        unit="nats" if dataset == "mnist" else "bits",
+        binarised=dataset == "mnist",
+        anchor=anchor,
+    )  # fmt: skip
+
+
+def _settings(steps: int, **changes) -> Settings:
+    usual = {"batch_size": 32, "learning_rate": 2e-3, "muon_lr": 0.01, "warmup_steps": 200, "schedule": "cosine"}
+    return Settings(**{"steps": steps, **usual, "max_grad_norm": 200.0, "validate_every": steps // 20, **changes})
+
+
+RUNS = [
+    _ladder(
+        "ladder-mnist", "Ladder VAE, four stochastic layers", "mnist", _settings(6_000), {"num_filters": 8},
+        (79.24, "Sønderby et al. 2016, one fixed binarisation"),
+        num_layers=[2, 2], num_latents=8, num_filters=48,
+    ),
+    _ladder(
+        "vae-dmol-ladder", "Ladder VAE, mixture of logistics", "cifar10", _settings(6_000), {"num_filters": 8},
+        (3.36, "LVAE of 15 layers, as reported by Maaløe et al. 2019"),
+        num_layers=[2, 2, 1], num_latents=8, num_filters=64, likelihood=LogisticMixture(),
+    ),
+]  # fmt: skip

@@ -1,0 +1,82 @@
+"""Notebook 08: a latent above a PixelCNN, the same PixelCNN without it, and when the latent falls silent."""
+
+from collections.abc import Mapping
+
+from pixellib.likelihoods import Bernoulli, Categorical, LogisticMixture
+from pixellib.models import GatedPixelCNN, ImageModel, PixelVAE
+from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, SHAPES, paper, quick
+from pixellib.series.run import Plan, Run
+from pixellib.training import Settings
+
+_SMALL = {"num_layers": 2, "num_filters": 8, "kernel_size": 3, "dilations": None}
+
+
+def _settings(steps: int, **changes) -> Settings:
+    usual = {"batch_size": 16, **FAST, "warmup_steps": 200, "schedule": "cosine"}
+    return Settings(**{"steps": steps, **usual, "max_grad_norm": 100.0, "validate_every": steps // 10, **changes})
+
+
+def _run(
+    name: str, title: str, settings: Settings, dataset: str = "mnist", binarised: bool = False,
+    family: type[ImageModel] = PixelVAE, num_samples: int | None = 16, start: Run | None = None,
+    compared: Mapping | None = None, **options,
+) -> Run:  # fmt: skip
+    """Options: of the model. compared: of the plan, for one of many trainings that are compared, with three seeds."""
+    latent = family is PixelVAE
+    return Run(
+        name=name,
+        title=title,
+        dataset=dataset,
+        family=family,
+        options={**SHAPES[dataset], **options},
+        plans={
+            "quick": Plan(
+                quick(settings), options={**_SMALL, **({"num_latents": 4} if latent else {})},
+                dataset=EMBEDDED[dataset], num_test=40, num_validation=40, num_samples=num_samples and 10,
+            ),
+            "reference": Plan(
+                settings, start=start, num_samples=num_samples, **({"num_validation": 1000} | (compared or {}))
+            ),
+            "paper": Plan(paper(settings), num_samples=num_samples and 100),
+        },
+        unit="nats" if binarised else "bits",
+        binarised=binarised,
+        seeds=3 if compared else 1,
+        ships=not compared,
+    )  # fmt: skip
+
+
+def _deep(num_layers: int, name: str = "", title: str = "", family: type[ImageModel] = PixelVAE, **options) -> Run:
+    """On binarised digits, with a PixelCNN of so many layers: short, to be compared with others."""
+    latent, layers = family is PixelVAE, f"{num_layers} layer{'s' * (num_layers > 1)}"
+    return _run(
+        f"{'pixelvae' if latent else 'gated'}-binary-{num_layers}{name}",
+        f"{'PixelVAE' if latent else 'Gated PixelCNN'}, {layers}{title}", _settings(2_000),
+        binarised=True, family=family, compared=COMPARED,
+        **{"num_samples": 50 if latent else None, "num_layers": num_layers, "num_filters": 32, "kernel_size": 5,
+           "likelihood": Bernoulli(), **options},
+    )  # fmt: skip
+
+
+_DEPTHS = (1, 2, 4, 8)
+_LIGHT = _deep(8, "-light", ", a tenth of the KL divergence", beta=0.1, num_samples=None)
+
+RUNS = [
+    *(_deep(depth) for depth in _DEPTHS),
+    *(_deep(depth, family=GatedPixelCNN) for depth in _DEPTHS),
+    _deep(8, "-free-bits", ", 10 nats free", free_bits=10.0),
+    _LIGHT,
+    _deep(8, "-warm-up", ", beta rising from a tenth to one", start=_LIGHT),
+    _run(
+        "pixelvae-binary", "PixelVAE, binarised", _settings(8_000), binarised=True, num_layers=4, num_filters=48,
+        kernel_size=5, likelihood=Bernoulli(), free_bits=10.0,
+    ),
+    _run(
+        "pixelvae-mnist", "PixelVAE", _settings(6_000), num_layers=5, num_filters=30, kernel_size=5, free_bits=20.0,
+        likelihood=Categorical(),
+    ),
+    _run(
+        "pixelvae-cifar10", "PixelVAE", _settings(6_000), "cifar10", num_layers=5, num_filters=30, kernel_size=5,
+        embedding=16, num_latents=8, spatial=True, likelihood=LogisticMixture(),
+    ),
+]  # fmt: skip
