@@ -109,7 +109,7 @@ def test_sampling(compare):
 
 
 @pytest.mark.parametrize(("batch_size", "compile"), [(16, False), (64, False), (16, True)])
-@pytest.mark.parametrize("run", ["gated-mnist", "pixelcnnpp-mnist-softmax", "pixelcnnpp-cifar10"])
+@pytest.mark.parametrize("run", ["gated-mnist", "pixelcnnpp-mnist-softmax-32", "pixelcnnpp-cifar10"])
 def test_training_of_runs(compare, run, batch_size, compile):
     name = f"{run}, batch {batch_size}: four steps of training" + ", compiled" * compile
     work = ("train", run, batch_size, 4)
@@ -118,6 +118,6 @@ def test_training_of_runs(compare, run, batch_size, compile):
 
 
 @pytest.mark.parametrize("num", [1, 16])
-@pytest.mark.parametrize("run", ["gated-mnist", "pixelcnnpp-mnist-softmax", "pixelcnnpp-cifar10"])
+@pytest.mark.parametrize("run", ["gated-mnist", "pixelcnnpp-mnist-softmax-32", "pixelcnnpp-cifar10"])
 def test_sampling_of_runs(compare, run, num):
     compare(f"{run}: sampling {num} image{'s' * (num > 1)}", ("sample_run", run, num), rounds=3, warm_up=1)

@@ -17,7 +17,7 @@ from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 
 WAITED_FOR = (  # rows of the benchmark that the README shows
-    "pixelcnnpp-mnist-softmax: sampling 16 images",
+    "pixelcnnpp-mnist-softmax-32: sampling 16 images",
     "PixelCNN++, full size: sampling 256 images, 32 x 32",
     "IWAE, likelihood by 5,000 samples of 10,000 images",
 )

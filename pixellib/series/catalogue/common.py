@@ -22,10 +22,10 @@ def paper(settings: Settings, steps: int = 200_000) -> Settings:
     return replace(settings, steps=steps, batch_size=128, ema_decay=0.9999, validate_every=steps // 40)
 
 
-def links(run: Run, *steps: int) -> list[Run]:
-    """The parts of a long training that `run` ends: trainings of so many steps at a constant rate, NAME-part1,
-    NAME-part2, ..., each of which begins with the weights of the one before, and looked at on validation images. In the
-    other profiles they are trainings of their own, as `run` is.
+def chain(run: Run, *steps: int) -> list[Run]:
+    """A long training in parts, of which `run` is the last: trainings of so many steps at a constant rate, NAME-part1,
+    NAME-part2, ..., each of which begins with the weights of the one before, and is looked at on validation images;
+    then `run`, which begins with theirs. In the other profiles all are trainings of their own.
     """
     plan, parts = run.plan(), []
     for number, length in enumerate(steps, 1):
@@ -35,4 +35,4 @@ def links(run: Run, *steps: int) -> list[Run]:
             plans={**run.plans, "reference": replace(plan, settings=settings, start=parts[-1] if parts else None)},
             evaluate_on=("validation",), anchor=None,
         ))  # fmt: skip
-    return parts
+    return [*parts, replace(run, plans={**run.plans, "reference": replace(plan, start=parts[-1])})]

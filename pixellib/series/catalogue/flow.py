@@ -6,8 +6,8 @@ from pixellib.series.run import Plan, Run
 from pixellib.training import Settings
 
 _SETTINGS = Settings(
-    steps=6_000, batch_size=64, learning_rate=4e-3, muon_lr=0.02, warmup_steps=200, schedule="cosine",
-    max_grad_norm=1.0, validate_every=600,
+    steps=3_000, batch_size=32, learning_rate=4e-3, muon_lr=0.02, warmup_steps=200, schedule="cosine",
+    max_grad_norm=1.0, validate_every=300,
 )  # fmt: skip
 _ONE_SCALE = {"num_couplings": [8], "num_filters": [32]}
 _THREE_SCALES = {"num_couplings": [2, 2, 4], "num_filters": [32, 48, 64]}
@@ -25,7 +25,7 @@ def _flow(name: str, title: str, published: float, **options) -> Run:
         options={**SHAPES["mnist"], **options},
         plans={
             "quick": Plan(quick(_SETTINGS), options=small, num_test=100, num_validation=100, num_samples=8),
-            "reference": Plan(_SETTINGS, num_samples=8),
+            "reference": Plan(_SETTINGS, num_samples=4),
             "paper": Plan(paper(_SETTINGS), num_samples=8),
         },
         anchor=(published, "a public implementation with the layers of the UvA tutorial, 200 epochs on a GPU"),
