@@ -156,12 +156,14 @@ def pytest_terminal_summary(terminalreporter, config):
     say(f"{machine['hardware']}, torch {torch.__version__}; matrix products of 2048 x 2048: {speeds}")
     say(f"{'':<62} {'ours':>9} {'reference':>10} {'ratio':>6} {'earlier':>9} {'ratio':>6} {'of matmul':>9}  ask")
     for row in rows:
-        plain, before = (row.get(f"{kind}_seconds") for kind in ("reference", "earlier"))
+        cells = [human(row[key]) if key in row else "" for key in ("seconds", "reference_seconds", "earlier_seconds")]
+        ratio, earlier_ratio, share = (
+            form.format(row[key]) if key in row else ""
+            for key, form in (("ratio", "{:.1f}x"), ("earlier_ratio", "{:.2f}x"), ("share_of_matmul", "{:.0%}"))
+        )
         say(
-            f"{row['name']:<62} {human(row['seconds']):>9}"
-            f" {human(plain) if plain else '':>10} {row['ratio'] if plain else 0:>5.1f}x"
-            f" {human(before) if before else '':>9} {row['earlier_ratio'] if before else 0:>5.2f}x"
-            f" {row.get('share_of_matmul', 0):>9.0%}  {row['ask']}"
+            f"{row['name']:<62} {cells[0]:>9} {cells[1]:>10} {ratio:>6} {cells[2]:>9} {earlier_ratio:>6}"
+            f" {share:>9}  {row['ask']}"
         )
         if "note" in row:
             say(f"    {row['note']}")
