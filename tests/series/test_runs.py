@@ -12,11 +12,9 @@ from pixellib.series.run import PROFILES
 
 
 def test_names_are_found_and_what_is_not_is_answered_with_the_choices():
-    assert runs.names()[:5] == ["iwae-k1", "iwae-k5", "iwae-k50", "iwae2-k1", "iwae2-k50"]
+    assert runs.names()[:3] == ["iwae-k1", "iwae-k5", "iwae-k50"]
     assert all(runs.get(name).name == name for name in runs.names())
-    with pytest.raises(
-        ValueError, match="unknown run 'iwae-k7'; choose one of iwae-k1, iwae-k5, iwae-k50, iwae2-k1, iwae2-k50"
-    ):
+    with pytest.raises(ValueError, match="unknown run 'iwae-k7'; choose one of iwae-k1, iwae-k5, iwae-k50, iwae-k1-"):
         runs.get("iwae-k7")
     with pytest.raises(ValueError, match="unknown profile 'fast'; choose one of quick, reference, paper"):
         runs.get("iwae-k1").plan("fast")
@@ -27,7 +25,7 @@ def test_no_two_runs_share_a_name_and_none_is_lost():
     from pixellib.series.catalogue import flow, iwae, ladder, permuted, pixelcnn, pixelcnnpp, pixelvae, vae, vqvae
 
     lists = [family.RUNS for family in (iwae, vae, ladder, flow, pixelcnn, pixelvae, pixelcnnpp, vqvae, permuted)]
-    assert sum(map(len, lists)) == len(runs.names()) == 144
+    assert sum(map(len, lists)) == len(runs.names()) == 146
 
 
 @pytest.mark.parametrize("name", runs.names())
