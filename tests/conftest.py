@@ -29,3 +29,9 @@ def one_thread():
 def digits() -> torch.Tensor:
     """The first 2,000 training images of MNIST, uint8 (2000, 1, 28, 28)."""
     return data.load("mnist", "train")[0][:2000].clone()
+
+
+@pytest.fixture(autouse=True)
+def same_random_state():
+    """Initial weights are drawn from torch's own generator; a test must not depend on which tests ran before it."""
+    torch.manual_seed(0)

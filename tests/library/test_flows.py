@@ -133,13 +133,13 @@ def test_the_estimated_masses_of_all_images_sum_to_one(dequantisation):
         1, (2, 2), num_couplings=(2, 2), num_filters=(8, 8), num_dequantisation_couplings=dequantisation,
         num_dequantisation_filters=8, num_levels=4,
     )  # fmt: skip
-    flow = stir(flow, std=0.1)
+    flow = stir(flow, std=0.05)
     x = torch.tensor(list(itertools.product(range(4), repeat=4)), dtype=torch.uint8).view(256, 1, 2, 2)
     with torch.no_grad():
         weights = flow.log_weights(x, 1000, torch.Generator().manual_seed(0)).double().exp()
     masses, variances = weights.mean(0), weights.var(0) / len(weights)
     error = variances.sum().sqrt().item()
-    assert error < 0.02, "a test that could not fail"
+    assert error < 0.01, f"a test that could not fail: {error}"
     assert abs(masses.sum().item() - 1) < 4 * error
     drawn = flow.sample(20_000, generator=torch.Generator().manual_seed(3)).flatten(1).long()
     shares = (drawn @ torch.tensor([64, 16, 4, 1])).bincount(minlength=256) / len(drawn)

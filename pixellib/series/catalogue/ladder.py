@@ -34,7 +34,7 @@ def _ladder(
 
 
 def _settings(steps: int, **changes) -> Settings:
-    usual = {"batch_size": 32, "learning_rate": 2e-3, "muon_lr": 0.01, "warmup_steps": 200, "schedule": "cosine"}
+    usual = {"batch_size": 32, "learning_rate": 4e-3, "muon_lr": 0.03, "warmup_steps": 200, "schedule": "cosine"}
     return Settings(**{"steps": steps, **usual, "max_grad_norm": 200.0, "validate_every": steps // 20, **changes})
 
 
