@@ -34,7 +34,7 @@ def _ladder(
 
 
 def _settings(steps: int, **changes) -> Settings:
-    usual = {"batch_size": 32, "learning_rate": 4e-3, "muon_lr": 0.03, "warmup_steps": 200, "schedule": "cosine"}
+    usual = {"batch_size": 32, "learning_rate": 2e-3, "muon_lr": 0.015, "warmup_steps": 200, "schedule": "cosine"}
     return Settings(**{"steps": steps, **usual, "max_grad_norm": 200.0, "validate_every": steps // 20, **changes})
 
 
@@ -45,7 +45,7 @@ RUNS = [
         num_layers=[2, 2], num_latents=8, num_filters=48,
     ),
     _ladder(
-        "vae-dmol-ladder", "Ladder VAE, mixture of logistics", "cifar10", _settings(6_000), {"num_filters": 8},
+        "vae-dmol-ladder", "Ladder VAE, mixture of logistics", "cifar10", _settings(5_000), {"num_filters": 8},
         (3.36, "LVAE of 15 layers, as reported by Maaløe et al. 2019"),
         num_layers=[2, 2, 1], num_latents=8, num_filters=64, likelihood=LogisticMixture(),
     ),

@@ -53,7 +53,7 @@ def _deep(num_layers: int, name: str = "", title: str = "", family: type[ImageMo
         f"{'pixelvae' if latent else 'gated'}-binary-{num_layers}{name}",
         f"{'PixelVAE' if latent else 'Gated PixelCNN'}, {layers}{title}", _settings(2_000),
         binarised=True, family=family, compared=COMPARED,
-        **{"num_samples": 20 if latent else None, "num_layers": num_layers, "num_filters": 32, "kernel_size": 5,
+        **{"num_samples": 20 if latent else None, "num_layers": num_layers, "num_filters": 24, "kernel_size": 3,
            "likelihood": Bernoulli(), **options},
     )  # fmt: skip
 
