@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pixellib import checkpoints, data, devices
+from pixellib import checkpoints, data, devices, files
 from pixellib.models import ImageModel
 from pixellib.series import paths, train
 from pixellib.series.provenance import WEIGHTS, differences, plain
@@ -211,9 +211,13 @@ class Run:
         return next((path for path in candidates if path.exists()), None)
 
     def weights_digest(self, profile: str = "reference", seed: int = 0) -> str | None:
-        """The digest of the trained weights, as the checkpoint's header states it; None if there is no checkpoint."""
-        path = self.checkpoint_path(profile, seed)
-        return checkpoints.read_header(path).get(WEIGHTS) if path else None
+        """The digest of the trained weights, as the checkpoint's header states it, or else the shipped record, where
+        the weights do not ship; None if there is neither.
+        """
+        if path := self.checkpoint_path(profile, seed):
+            return checkpoints.read_header(path).get(WEIGHTS)
+        record = paths.RESULTS / f"{self.name}{f'-seed{seed}' if seed else ''}.json"
+        return files.read_json(record).get(WEIGHTS) if profile == "reference" and record.exists() else None
 
     # Training it
 
