@@ -210,13 +210,17 @@ class Run:
         candidates = [shipped, trained_here] if profile == "reference" and seed == 0 else [trained_here]
         return next((path for path in candidates if path.exists()), None)
 
+    def record_path(self, seed: int = 0) -> Path:
+        """Where the record of the reference training with that seed is shipped."""
+        return paths.RESULTS / f"{self.name}{f'-seed{seed}' if seed else ''}.json"
+
     def weights_digest(self, profile: str = "reference", seed: int = 0) -> str | None:
         """The digest of the trained weights, as the checkpoint's header states it, or else the shipped record, where
         the weights do not ship; None if there is neither.
         """
         if path := self.checkpoint_path(profile, seed):
             return checkpoints.read_header(path).get(WEIGHTS)
-        record = paths.RESULTS / f"{self.name}{f'-seed{seed}' if seed else ''}.json"
+        record = self.record_path(seed)
         return files.read_json(record).get(WEIGHTS) if profile == "reference" and record.exists() else None
 
     # Training it

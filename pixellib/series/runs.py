@@ -31,7 +31,7 @@ def get(name: str) -> Run:
 
 def record_path(name: str, seed: int = 0) -> Path:
     """Where the record of a run, trained with that seed, is shipped."""
-    return paths.RESULTS / f"{get(name).name}{f'-seed{seed}' if seed else ''}.json"
+    return get(name).record_path(seed)
 
 
 def record(name: str, seed: int = 0) -> dict:

@@ -16,7 +16,7 @@ def _iwae(
     num_layers: int, num_samples: int, settings: Settings, start: Run | None = None, name: str = "", title: str = "",
     tight: bool = True,
 ) -> Run:  # fmt: skip
-    """More samples go on from where fewer ended: early in training one sample teaches as much as fifty.
+    """More samples go on from where fewer ended.
 
     name, title: what is added to those that say how many layers and samples there are; such a run is a control. tight:
     whether a tight bound is computed, which takes minutes.
