@@ -210,8 +210,14 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
             cell.outputs = [item for item in cell.outputs if WIDGET not in item.get("data", {})]
         write(executed, output)
         partial.unlink(missing_ok=True)
-    print(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}", file=sys.stderr, flush=True)
+    _say(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}")
     return output
+
+
+def _say(line: str) -> None:
+    """Print a line in one piece; `print` may write its end separately, and notebooks at work share a terminal."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 class _Progress:
@@ -228,7 +234,7 @@ class _Progress:
         self.number = cell_index + 1 - self.shift
         if cell.cell_type == "code":
             seconds = time.monotonic() - self.start
-            print(f"{self.name}: cell {self.number}/{self.total}, {seconds:.0f} s", file=sys.stderr, flush=True)
+            _say(f"{self.name}: cell {self.number}/{self.total}, {seconds:.0f} s")
 
 
 class _Kernel(AsyncKernelManager):
@@ -278,11 +284,7 @@ def _run(name: str, path: Path, partial: Path, values: dict, num_cells: int) -> 
             reason = f"{error.ename}: {error.evalue}"
         except (DeadKernelError, CellTimeoutError, RuntimeError) as error:
             if progress.number == 0 and attempt == 1:  # most likely another kernel was quicker to a port
-                print(
-                    f"{name}: the kernel did not start ({error}); trying once more",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                _say(f"{name}: the kernel did not start ({error}); trying once more")
                 continue
             died = isinstance(error, DeadKernelError)
             reason = "the kernel died; was it killed for lack of memory?" if died else str(error)
