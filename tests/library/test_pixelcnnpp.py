@@ -48,6 +48,8 @@ VARIANTS = [
     (3, Categorical(8), {"embedding": 2}),
     (1, LogisticMixture(2), {"weight_norm": False, "num_resnets": 2}),
     (3, LogisticMixture(2), {"num_head_filters": 9}),
+    (1, LogisticMixture(2), {"num_scales": 1}),
+    (1, LogisticMixture(2), {"num_scales": 2}),
 ]
 NO_SHORTCUTS = (1, LogisticMixture(2), {"shortcuts": False})
 
@@ -186,6 +188,25 @@ def test_features_begin_standardised_by_the_data(digits):
         )
 
 
+def test_the_parts_of_the_initialisation_may_be_left_out(digits):
+    torch.manual_seed(0)
+    model = PixelCNNpp(1, 8, 1, LogisticMixture(2), size=(28, 28), dropout=0.0, data_init=False)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.initialise(digits)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+    model = PixelCNNpp(1, 8, 1, LogisticMixture(2), size=(28, 28), dropout=0.0, output_std=0.1)
+    model.initialise(digits)
+    with torch.no_grad():
+        spread = model.params(digits[:64]).std((0, 2, 3), correction=0)
+    torch.testing.assert_close(spread, torch.full_like(spread, 0.1), atol=2e-3, rtol=0)
+
+
+def test_one_scale_works_at_any_size():
+    model = PixelCNNpp(1, 6, 1, Categorical(8), size=(5, 7), num_scales=1).eval()
+    assert model.sample(1, generator=seeded()).shape == (1, 1, 5, 7)
+
+
 def test_what_is_saved_is_what_is_loaded(tmp_path):
     model, fresh = build(), build(num_classes=None)
     with torch.no_grad():
@@ -295,6 +316,9 @@ def test_networks_and_sizes_that_do_not_work_are_refused():
         ({"size": (28, 30)}, "heights and widths divisible by 4, got"),
         ({"num_filters": 0}, "num_filters must be at least 1, got 0"),
         ({"num_resnets": 0}, "num_resnets must be at least 1, got 0"),
+        ({"num_scales": 0}, "num_scales must be at least 1, got 0"),
+        ({"output_std": 0.0}, "output_std must be positive, got 0.0"),
+        ({"num_scales": 4, "size": (28, 32)}, "heights and widths divisible by 8, got"),
         ({"num_head_filters": 0}, "num_head_filters must be at least 1, got 0"),
         ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),

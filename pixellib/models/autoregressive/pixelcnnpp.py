@@ -7,7 +7,7 @@ normalization", NIPS 2016.
 Deviations from the paper: where its figure and text disagree about the number of layers, the released code decides.
 Deviations from the released code: the likelihood is exact where the code replaces small masses by a density; any other
 likelihood may be used, then autoregressive over the channels if its parameters serve single ones; the options
-`embedding`, `num_head_filters` and `init_output` are ours.
+`embedding`, `num_head_filters`, `init_output`, `num_scales`, `data_init` and `output_std` are ours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,23 +27,23 @@ from pixellib.models.checks import check_counts
 
 __all__ = ["GatedResnet", "PixelCNNpp", "Stream"]
 
-NUM_SCALES = 3  # full, half and quarter size
 NUM_LOOKED_AT = 64  # images from which the initialisation takes its statistics
 
 
 class PixelCNNpp(TwoStreamModel):
-    """Residual layers at three scales, in and out again: num_resnets at each on the way in, as many on the way out, and
-    one more at the two larger scales, each seeing its counterpart of the way in.
+    """Residual layers at several scales, in and out again: num_resnets at each on the way in, as many on the way out,
+    and one more at all but the smallest scale, each seeing its counterpart of the way in.
 
     Every layer has an upper stream, of the rows above, and an upper-left one, which also sees the pixels to the left.
 
-    size: divisible by 4. likelihood: LogisticMixture(10) unless given. dropout: probability in [0, 1). shortcuts,
-    weight_norm: may be left out to see what they are worth. num_head_filters: features of one more layer, of single
-    pixels, before the last; no such layer if None. channels, num_classes, embedding, init_output: see
-    AutoregressiveModel.
+    num_scales: 3 are full, half and quarter size. size: divisible by 2 for every scale but the first. likelihood:
+    LogisticMixture(10) unless given. dropout: probability in [0, 1). shortcuts, weight_norm, data_init (initialisation
+    from data): may be left out to see what they are worth. output_std: standard deviation of the parameters after the
+    initialisation from data. num_head_filters: features of one more layer, of single pixels, before the last; no such
+    layer if None. channels, num_classes, embedding, init_output: see AutoregressiveModel.
 
-    ValueError for numbers below 1, for a size that is not divisible by 4, and for num_filters or num_head_filters that
-    ordered channels do not divide.
+    ValueError for numbers below 1, for an output_std that is not positive, for a size that the scales do not divide,
+    and for num_filters or num_head_filters that ordered channels do not divide.
 
     >>> model = PixelCNNpp(3, num_filters=8, num_resnets=1, likelihood=LogisticMixture(2), size=(8, 8)).eval()
     >>> x = torch.randint(256, (2, 3, 8, 8), dtype=torch.uint8)
@@ -68,16 +68,24 @@ class PixelCNNpp(TwoStreamModel):
         weight_norm: bool = True,
         num_head_filters: int | None = None,
         init_output: bool = False,
+        num_scales: int = 3,
+        data_init: bool = True,
+        output_std: float = 1.0,
     ):
         likelihood = LogisticMixture(10) if likelihood is None else likelihood
         super().__init__(
             channels, size, likelihood, num_classes=num_classes, embedding=embedding, init_output=init_output
         )
-        self.check_size(self.size)
         last_width = num_filters if num_head_filters is None else num_head_filters
-        check_counts(num_filters=num_filters, num_resnets=num_resnets, num_head_filters=last_width)
+        check_counts(
+            num_filters=num_filters, num_resnets=num_resnets, num_head_filters=last_width, num_scales=num_scales
+        )
+        self.num_scales, self.data_init, self.output_std = num_scales, data_init, output_std
+        self.check_size(self.size)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        if not output_std > 0:
+            raise ValueError(f"output_std must be positive, got {output_std}")
         features = self.feature_channels(num_filters)
         self.index = index_of(features)
         seen = self.num_inputs + 1  # with a channel of ones, by which a network knows where the image ends
@@ -89,7 +97,7 @@ class PixelCNNpp(TwoStreamModel):
             among = {"in_channel_index": self.feature_channels(self.num_inputs), "out_channel_index": features}
             self.first_pixel = CausalConv2d(self.num_inputs, num_filters, strict=True, **among)
         block = {"num_filters": num_filters, "num_blocks": self.num_blocks, "dropout": dropout}
-        self.body = Scale(num_resnets, NUM_SCALES - 1, shortcuts, block)
+        self.body = Scale(num_resnets, num_scales - 1, shortcuts, block)
         self.hidden = None
         last_features = self.feature_channels(last_width)
         if num_head_filters is not None:
@@ -107,8 +115,9 @@ class PixelCNNpp(TwoStreamModel):
         return self.last
 
     def check_size(self, size: Sequence[int]) -> None:
-        if any(n % 2 ** (NUM_SCALES - 1) for n in size):
-            raise ValueError(f"PixelCNNpp is for heights and widths divisible by 4, got {tuple(size)}")
+        factor = 2 ** (self.num_scales - 1)
+        if any(n % factor for n in size):
+            raise ValueError(f"this PixelCNNpp is for heights and widths divisible by {factor}, got {tuple(size)}")
 
     def convolutions(self) -> Iterator[CausalConv2d | CausalUpsample2d]:
         """All convolutions, in the order in which the released code makes them."""
@@ -153,13 +162,14 @@ class PixelCNNpp(TwoStreamModel):
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
         """Gains and biases such that every feature begins with mean 0 and standard deviation 1 over the first images;
-        0.1 where a block ends. Without weight normalisation this does nothing. Then see AutoregressiveModel.initialise.
+        0.1 where a block ends, output_std for the parameters. Without weight normalisation or data_init this is left
+        out. Then see AutoregressiveModel.initialise.
         """
-        ends = {id(block.last) for block in self.body.blocks()}
+        targets = {id(block.last): 0.1 for block in self.body.blocks()} | {id(self.last): self.output_std}
         hooks = [
-            layer.register_forward_hook(partial(_standardise, 0.1 if id(layer) in ends else 1.0))
+            layer.register_forward_hook(partial(_standardise, targets.get(id(layer), 1.0)))
             for layer in self.convolutions()
-            if parametrize.is_parametrized(layer)
+            if self.data_init and parametrize.is_parametrized(layer)
         ]
         try:
             images = images[:NUM_LOOKED_AT].to(self.last.bias.device)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pixellib.likelihoods import Categorical
+from pixellib.likelihoods import Categorical, LogisticMixture
 from pixellib.models import PixelCNNpp
 from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, SHAPES, chain, quick
 from pixellib.series.run import Plan, Run
@@ -43,14 +43,18 @@ def _settings(steps: int, **changes) -> Settings:
     return Settings(**{"steps": steps, **usual, "validate_every": steps // 10, **changes})
 
 
-def _ablation(name: str, title: str, ema_decay: float | None = 0.998, initialise: bool = True, **options) -> Run:
-    """A short training of a smaller network, the trunk of notebook 10, with one of its parts taken away; to be compared
-    with others, so with three seeds.
+def _short(
+    name: str, title: str, dataset: str = "mnist", ema_decay: float | None = 0.998, initialise: bool = True, **options
+) -> Run:
+    """A short training of a smaller network, the trunk of notebook 10, usually with one of its parts taken away; to be
+    compared with others, so with three seeds.
     """
+    options = {"num_filters": 16, **options}
     settings = _settings(1_000, warmup_steps=50, ema_decay=ema_decay, precision="fp32")
-    title = f"PixelCNN++, 16 filters: {title}"
-    run = _run(f"pixelcnnpp-without-{name}", title, settings, **{"num_filters": 16, **options})
-    plans = {**run.plans, "reference": Plan(settings, **COMPARED)}
+    title = f"PixelCNN++, {options['num_filters']} filters: {title}"
+    run = _run(f"pixelcnnpp-{name}", title, settings, dataset, **options)
+    divisible = replace(_PAPER, options={**_PAPER.options, "num_filters": 162})  # by three, for colours in order
+    plans = {**run.plans, "reference": Plan(settings, **COMPARED), "paper": divisible}
     return replace(run, plans=plans, initialise=initialise, seeds=3, ships=False)
 
 
@@ -71,6 +75,8 @@ def _rates(factor: float) -> dict:
 
 _SOFTMAX = {"likelihood": Categorical(), "init_output": False}  # a softmax has nothing to lay side by side
 
+_UNCOUPLED = LogisticMixture(10, coupled=False)
+
 _BEST = replace(
     _run("pixelcnnpp-mnist-softmax", "PixelCNN++, softmax, 48 filters", _settings(3_600), num_filters=48, **_SOFTMAX),
     anchor=(0.808, "UvA deep learning tutorial 12, 150 epochs on a GPU"),
@@ -80,12 +86,18 @@ RUNS = [
     _run("pixelcnnpp-mnist", "PixelCNN++, mixture of logistics", _settings(4_000)),
     _run("pixelcnnpp-mnist-softmax-32", "PixelCNN++, softmax, 32 filters", _settings(4_000), **_SOFTMAX),
     *chain(_BEST, 3_600, 3_600, 3_600),
-    _ablation("nothing", "whole"),
-    _ablation("mixture", "softmax", **_SOFTMAX),
-    _ablation("shortcuts", "no shortcuts", shortcuts=False),
-    _ablation("average", "weights not averaged", ema_decay=None),
-    _ablation("initialisation", "not initialised", initialise=False, init_output=False),
-    _ablation("spread", "components begin together", init_output=False),
+    _short("without-nothing", "whole"),
+    _short("without-mixture", "softmax", **_SOFTMAX),
+    _short("without-shortcuts", "no shortcuts", shortcuts=False),
+    _short("without-scales", "one scale, as many blocks", num_scales=1, num_resnets=4),
+    _short("without-average", "weights not averaged", ema_decay=None),
+    _short("without-initialisation", "not initialised", initialise=False, init_output=False),
+    _short("without-data", "not initialised from data", data_init=False),
+    _short("without-spread", "components begin together", init_output=False),
+    _short("without-places", "components begin together, parameters small", init_output=False, output_std=0.1),
+    _short("colour", "colours", "cifar10", num_filters=18),
+    _short("colour-uncoupled", "colours not coupled", "cifar10", num_filters=18, likelihood=_UNCOUPLED),
+    _short("colour-softmax", "colours, softmax", "cifar10", num_filters=18, **_SOFTMAX),
     replace(
         _run("pixelcnnpp-cifar10", "PixelCNN++, mixture of logistics", _settings(5_000), dataset="cifar10"),
         anchor=(2.92, "Salimans et al. 2017"),
