@@ -18,8 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ looks the names up
-    from pixellib import checkpoints, data, devices, evaluation, likelihoods, models, optim, training
+    from pixellib import checkpoints, coding, data, devices, evaluation, likelihoods, models, optim, training
     from pixellib.checkpoints import CheckpointError
+    from pixellib.coding import CodingError, compress, decompress
     from pixellib.evaluation import Estimate, bits_per_dim, evaluate
     from pixellib.likelihoods import (
         Bernoulli,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:  # for type checkers and readers; at run time __getattr__ look
 __version__ = "0.2.0"
 
 # Where public names are looked for, in this order.
-_MODULES = ("likelihoods", "models", "training", "evaluation", "optim", "checkpoints", "devices", "data")
+_MODULES = ("likelihoods", "models", "training", "evaluation", "coding", "optim", "checkpoints", "devices", "data")
 
 __all__ = [
     "IWAE",
@@ -77,6 +78,7 @@ __all__ = [
     "Categorical",
     "CategoricalImages",
     "CheckpointError",
+    "CodingError",
     "DiscretizedLogistic",
     "DiscretizedLogisticImages",
     "DiscretizedLogisticMixture",
@@ -109,7 +111,10 @@ __all__ = [
     "assert_invertible",
     "bits_per_dim",
     "checkpoints",
+    "coding",
+    "compress",
     "data",
+    "decompress",
     "devices",
     "evaluate",
     "evaluation",

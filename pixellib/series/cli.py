@@ -1,4 +1,4 @@
-"""The command line: `pixellib runs | train | sample | notebook | data`, and what make calls."""
+"""The command line: `pixellib runs | train | sample | compress | decompress | notebook | data`, and what make calls."""
 
 import io
 import os
@@ -141,6 +141,47 @@ def sample(
     Image.fromarray(grid.permute(1, 2, 0).numpy()).save(png, "PNG")
     files.replace(out, png.getvalue())
     print(f"{name}: {num} images -> {out}")
+
+
+@app.command()
+def compress(
+    name: str,
+    images: Annotated[Path, typer.Argument(help="An .npz file with one array uint8 (N, C, H, W), or a folder.")],
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+    profile: Profile = "reference",
+    device: Device = "auto",
+    batch: Annotated[int, _whole("--batch", 1, 100_000, "Images that are coded at once.")] = 250,
+) -> None:
+    """Write images into a file as short as a trained run finds them probable."""
+    from pixellib import coding, files
+    from pixellib.series import pictures, runs
+
+    model = runs.get(name).load_or_train(profile, device=device)
+    x = pictures.read(images, model.channels)
+    data = coding.compress(model, x, batch_size=batch, progress=True)
+    files.write_atomically(out, lambda temporary: temporary.write_bytes(data))
+    print(f"{name}: {len(x)} images -> {out}, {len(data):,} bytes, {8 * len(data) / x.numel():.4f} bits per dimension")
+
+
+@app.command()
+def decompress(
+    name: str,
+    file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
+    out: Annotated[Path, typer.Argument(help="An .npz file, or a folder that is not there yet.")],
+    profile: Profile = "reference",
+    device: Device = "auto",
+) -> None:
+    """Read the images back, with the same run; nothing is written unless every one of them is what it was."""
+    from pixellib import coding
+    from pixellib.series import pictures, runs
+
+    if out.suffix != ".npz" and out.exists():
+        raise ValueError(f"{out} exists already; name an .npz file or a new folder")
+    data = file.read_bytes()
+    coding.header_of(data)  # before a model is loaded for it
+    x = coding.decompress(runs.get(name).load_or_train(profile, device=device), data, progress=True)
+    pictures.write(out, x)
+    print(f"{name}: {len(x)} images -> {out}")
 
 
 @app.command()

@@ -35,7 +35,8 @@ def test_help_names_the_commands_and_does_not_wait_for_torch():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "heavy: set()" in answer
-    for command in ("runs", "train", "sample", "notebook", "data", "figures", "publish", "doctor", "check"):
+    commands = "runs train sample compress decompress notebook data figures publish doctor check"
+    for command in commands.split():
         assert f"\n  {command} " in answer
 
 
@@ -251,6 +252,52 @@ def test_sample_writes_through_a_link(capsys, monkeypatch, tmp_path, exists):
         target.write_bytes(b"an older picture")
     assert call(capsys, "sample", "iwae-k1", "--num", "1", "--out", str(link))[0] == 0
     assert link.is_symlink() and Image.open(target).format == "PNG"
+
+
+def small(self, profile, **_):
+    torch.manual_seed(0)
+    return GatedPixelCNN(1, (8, 8), num_layers=1, num_filters=4, kernel_size=3).eval()
+
+
+def test_images_are_compressed_and_read_back(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs.Run, "load_or_train", small)
+    images = np.random.default_rng(0).integers(256, size=(3, 1, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "some.npz", images=images)
+    code, out, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "some.npz"), str(tmp_path / "some.bin"))
+    assert code == 0 and "3 images -> " in out and "bits per dimension" in out
+    for target in ("again.npz", "a folder"):
+        code, _, _ = call(capsys, "decompress", "gated-mnist", str(tmp_path / "some.bin"), str(tmp_path / target))
+        assert code == 0
+    assert (np.load(tmp_path / "again.npz")["images"] == images).all()
+    assert sorted(p.name for p in (tmp_path / "a folder").iterdir()) == ["0.png", "1.png", "2.png"]
+    code, _, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "a folder"), str(tmp_path / "folder.bin"))
+    assert code == 0 and (tmp_path / "folder.bin").read_bytes() == (tmp_path / "some.bin").read_bytes()
+
+
+def test_what_cannot_be_compressed_or_read_back_is_one_line_and_nothing_is_written(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(runs.Run, "load_or_train", small)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
+    np.savez(tmp_path / "floats.npz", images=np.zeros((1, 1, 8, 8)))
+    np.savez(tmp_path / "two.npz", a=np.zeros(1), b=np.zeros(1))
+    np.savez(tmp_path / "none.npz", images=np.zeros((0, 1, 8, 8), np.uint8))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"no picture")
+    for source, reason in (
+        ("nowhere.npz", "No such file"),
+        ("empty", "holds no pictures"),
+        ("broken.npz", "neither a folder nor an .npz file"),
+        ("floats.npz", "expected uint8 (N, C, H, W)"),
+        ("two.npz", "holds 2 arrays"),
+        ("none.npz", "num_samples must be at least 1"),
+        ("pictures", "is no picture that can be read"),
+    ):
+        code, _, err = call(capsys, "compress", "gated-mnist", str(tmp_path / source), str(tmp_path / "out"))
+        assert code == 1 and reason in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
+    code, _, err = call(capsys, "decompress", "gated-mnist", str(tmp_path / "two.npz"), str(tmp_path / "out"))
+    assert code == 1 and "no file of compressed images" in err and not (tmp_path / "out").exists()
+    code, _, err = call(capsys, "decompress", "gated-mnist", str(tmp_path / "two.npz"), str(tmp_path / "pictures"))
+    assert code == 1 and "exists already" in err
 
 
 def test_sample_does_not_replace_a_pipe(capsys, tmp_path):

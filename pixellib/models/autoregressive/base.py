@@ -169,6 +169,37 @@ class AutoregressiveModel(ImageModel):
             given=given, temperature=temperature, cached=cached, precision=precision, progress=progress,
         )  # fmt: skip
 
+    def fill(
+        self,
+        x: Tensor,
+        choose: sampling.Choice,
+        *,
+        condition: Tensor | None = None,
+        precision: str = "auto",
+    ) -> None:
+        """Set the pixels of x, uint8 (B, C, H, W), in place and in raster order, each to what `choose` says.
+
+        choose(pixels, row, column, channels) is given the distribution of the next pixels, of batch shape (B,) and
+        event shape (C', 1, 1), their row and column, and a slice of the C' channels that are set together; it returns
+        uint8 (B, C', 1, 1). What x holds beforehand is not looked at. With draws this is `sample`; with an entropy
+        coder it is compression. condition, precision: see `sample`.
+
+        ValueError for images or a condition that do not fit.
+
+        >>> from pixellib.models import GatedPixelCNN
+        >>> model = GatedPixelCNN(1, (4, 4), num_layers=1, num_filters=4, kernel_size=3)
+        >>> x = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+        >>> def brightest(pixels, row, column, channels):
+        ...     return torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)
+        >>> model.fill(x, brightest)
+        >>> x.min()
+        tensor(255, dtype=torch.uint8)
+        """
+        check_images(x, self.channels)
+        self.check_size(x.shape[-2:])
+        condition = self.check_condition(condition, len(x), x.shape[-2:])
+        sampling.fill(self, x, choose, condition=condition, precision=precision)
+
     def inputs(self, x: Tensor) -> Tensor:
         """Images uint8 (B, C, H, W) as the network sees them, float (B, I, H, W): in [-1, 1], I = C, or I / C learned
         numbers for each level. ValueError for levels that have none.

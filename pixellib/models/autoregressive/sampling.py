@@ -5,7 +5,7 @@ The idea of keeping activations is Ramachandran et al. 2017, "Fast generation fo
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from pixellib import devices
 from pixellib.models.autoregressive.layers import Step
 from pixellib.models.checks import check_counts, check_sampling, check_shape
 
+# what is put at a place, uint8 (B, C', 1, 1), given its distribution, its row and column, and which channels it has
+Choice = Callable[[Distribution, int, int, slice], Tensor]
 Place = tuple[int, int, int | None]  # row, column, and the colour channel, None where channels are drawn together
 
 
@@ -47,22 +49,46 @@ def sample(
     x = torch.zeros(shape, dtype=torch.uint8, device=device)
     if given is not None:
         x[:, :, :num_known] = given[0][..., :num_known, :]
+
+    def draw(pixels: Distribution, row: int, column: int, channels: slice) -> Tensor:
+        return _draw(pixels, temperature, generator)
+
+    fill(
+        model, x, draw, condition=condition, num_known=num_known, cached=cached, precision=precision, progress=progress
+    )  # fmt: skip
+    return x
+
+
+def fill(
+    model: nn.Module,
+    x: Tensor,
+    choose: Choice,
+    *,
+    condition: Tensor | None = None,
+    num_known: int = 0,
+    cached: bool = True,
+    precision: str = "auto",
+    progress: bool = False,
+) -> None:
+    """Set the pixels of x, uint8 (B, C, H, W), one after another: see AutoregressiveModel.fill.
+
+    condition: as check_condition returns it. num_known: rows that are left as they are.
+    """
     was_training = [module for module in model.modules() if module.training]
     model.eval()
     passes = cached_params if cached and model.supports_cache else naive_params
     steps = passes(model, x, condition, num_known, progress)
     try:
         # parametrize.cached(): weights are normalised once, not at every step
-        with torch.inference_mode(), parametrize.cached(), devices.autocast(device, precision):
+        with torch.inference_mode(), parametrize.cached(), devices.autocast(x.device, precision):
             for (row, column, channel), params in steps:
                 channels = slice(None) if channel is None else slice(channel, channel + 1)
-                drawn = _draw(model.likelihood(params), temperature, generator)
-                x[:, channels, row, column] = drawn[..., 0, 0]
+                chosen = choose(model.likelihood(params), row, column, channels)
+                x[:, channels, row, column] = chosen[..., 0, 0]
     finally:
         steps.close()
         for module in was_training:
             module.training = True
-    return x
 
 
 def naive_params(

@@ -24,7 +24,7 @@ def _ladder(
                 quick(settings), options=small, dataset=EMBEDDED[dataset], num_test=40, num_validation=40,
                 num_samples=10,
             ),
-            "reference": Plan(settings, num_validation=1000, num_samples=100),
+            "reference": Plan(settings, num_validation=1000, num_samples=100 if dataset == "mnist" else 16),
             "paper": Plan(paper(settings), num_samples=1000),
         },
         unit="nats" if dataset == "mnist" else "bits",

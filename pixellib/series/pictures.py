@@ -1,0 +1,69 @@
+"""Images that users bring: an .npz file, or a folder of pictures of one size."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from pixellib import files
+
+SUFFIXES = (".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".jpg", ".jpeg")
+
+
+def read(path: Path, channels: int) -> torch.Tensor:
+    """Images uint8 (N, C, H, W): of a folder's pictures, in the order of their names, or of an .npz file's only array,
+    (N, C, H, W), or (N, H, W) if C = 1.
+
+    FileNotFoundError where there is nothing, ValueError for files that hold something else.
+    """
+    if path.is_dir():
+        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise ValueError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
+        images = [_read_picture(p, channels) for p in paths]
+        if len({image.shape for image in images}) > 1:
+            raise ValueError(f"the pictures in {path} are not all of one size")
+        return torch.from_numpy(np.stack(images))
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = list(getattr(arrays, "files", ()))
+            images = arrays[names[0]] if len(names) == 1 else None
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is neither a folder nor an .npz file that can be read: {error}") from error
+    if images is None:
+        raise ValueError(f"{path} holds {len(names)} arrays; expected one")
+    images = images[:, None] if images.ndim == 3 else images
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"{path} holds {images.dtype} {images.shape}; expected uint8 (N, C, H, W)")
+    return torch.from_numpy(images)
+
+
+def write(path: Path, images: torch.Tensor) -> None:
+    """Images uint8 (N, C, H, W) as an .npz file if the path says so, else as PNG files in a new folder, C = 1 or 3.
+
+    FileExistsError where a folder is there already.
+    """
+    if path.suffix == ".npz":
+        files.write_atomically(path, lambda temporary: _save(temporary, images.numpy()))
+        return
+    path.mkdir(parents=True)
+    digits = len(str(len(images) - 1))
+    for number, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(path / f"{number:0{digits}}.png")
+
+
+def _read_picture(path: Path, channels: int) -> np.ndarray:
+    """uint8 (C, H, W)."""
+    try:
+        with Image.open(path) as picture:
+            array = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} is no picture that can be read: {error}") from error
+    return array[None] if channels == 1 else array.transpose(2, 0, 1)
+
+
+def _save(path: Path, images: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.savez_compressed(file, images=images)
