@@ -109,7 +109,8 @@ def test_colours():
 
 def test_bad_input(x):
     for options, message in [
-        ({"num_latents": 0}, "num_latents"),
+        ({"num_latents": -1}, "num_latents"),
+        ({"num_latents": 0, "spatial": True}, "num_latents"),
         ({"num_layers": 0}, "num_layers"),
         ({"free_bits": -1.0}, "free_bits must be finite and not below zero, got -1.0"),
         ({"beta": -1.0}, "beta"),
@@ -141,3 +142,20 @@ def test_a_latent_that_the_encoder_ignores_is_not_active():
     assert model.active_units(x) == 1
     torch.nn.init.zeros_(last.weight)
     assert model.active_units(x) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_without_latents_it_is_a_pixelcnn_that_knows_places_and_its_likelihood_exact():
+    torch.manual_seed(0)
+    model = PixelVAE(1, (8, 8), num_latents=0, num_layers=2, num_filters=8, kernel_size=3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    x = 255 * torch.randint(2, (3, 1, 8, 8), dtype=torch.uint8)
+    place = model.decode(torch.zeros(1, 0))
+    assert place.std((2, 3)).min() > 0, "the map differs from place to place"
+    with torch.no_grad():
+        log_w, expected = model.log_weights(x, 2), model.pixelcnn.log_prob(x, place.expand(3, -1, -1, -1))
+    torch.testing.assert_close(log_w, expected.expand(2, 3))
+    assert model.kl_per_layer(x).abs().max() == 0 and model.active_units(x) == 0
+    assert model.sample(2).shape == (2, 1, 8, 8)

@@ -27,11 +27,12 @@ class PixelVAE(LayeredVAE):
     """p(x, z) = p(z) prod_i p(x_i | x_1 .. x_{i-1}, z): convolutions make a map of features of z, on which a gated
     PixelCNN is conditioned, location by location.
 
-    channels, size: C and (H, W), H and W multiples of 4. num_latents: D, the dimension of z. spatial: whether z is a
-    map of H / 4 x W / 4 such vectors, not one. num_layers, kernel_size, dilations, embedding: of the PixelCNN, whose
-    num_layers decides how far a pixel sees without z. num_filters: features of its stacks and of the convolutions next
-    to the pixels, twice as many further down. depth: residual convolutions at each size of encoder and decoder.
-    num_samples, beta, free_bits, likelihood: see LayeredVAE.
+    channels, size: C and (H, W), H and W multiples of 4. num_latents: D, the dimension of z; 0 leaves z out: the
+    features are then a learned map, the same for all images, and log_prob is exact, a control for what z is worth.
+    spatial: whether z is a map of H / 4 x W / 4 such vectors, not one. num_layers, kernel_size, dilations, embedding:
+    of the PixelCNN, whose num_layers decides how far a pixel sees without z. num_filters: features of its stacks and of
+    the convolutions next to the pixels, twice as many further down. depth: residual convolutions at each size of
+    encoder and decoder. num_samples, beta, free_bits, likelihood: see LayeredVAE.
 
     ValueError as LayeredVAE says, and for other numbers and sizes.
 
@@ -63,7 +64,8 @@ class PixelVAE(LayeredVAE):
     ):
         super().__init__(num_samples, beta, free_bits, likelihood)
         self.channels, self.size = channels, check_shape(channels, size, multiple_of=4)
-        check_counts(num_latents=num_latents, num_filters=num_filters)
+        check_counts(num_filters=num_filters)
+        check_counts(at_least=int(spatial), num_latents=num_latents)
         check_counts(at_least=0, depth=depth)
         n, twice = num_filters, 2 * num_filters
         small = (twice, *(length // 4 for length in self.size))
@@ -92,13 +94,13 @@ class PixelVAE(LayeredVAE):
         ValueError for images of another shape.
         """
         check_images(x, self.channels, self.size)
-        return normal(self.encoder(scale(x).to(self.encoder[0].weight.dtype)))
+        return normal(self.encoder(scale(x).to(next(self.encoder.parameters()).dtype)))
 
     def decode(self, z: Tensor) -> Tensor:
         """The features on which the PixelCNN is conditioned, float (B, F, H, W). ValueError for z of another shape."""
         if z.shape[1:] != self.latent_shape:
             raise ValueError(f"expected latents (B, {', '.join(map(str, self.latent_shape))}), got {tuple(z.shape)}")
-        return self.decoder(z.to(self.encoder[0].weight.dtype))
+        return self.decoder(z.to(next(self.decoder.parameters()).dtype))
 
     def draws_from_q(
         self, x: Tensor, num_samples: int, generator: torch.Generator | None = None

@@ -22,7 +22,9 @@ def _run(
     compared: Mapping | None = None, **options,
 ) -> Run:  # fmt: skip
     """Options: of the model. compared: of the plan, for one of many trainings that are compared, with three seeds."""
-    latent = family is PixelVAE
+    small = _SMALL
+    if family is PixelVAE:
+        small = {**_SMALL, "num_latents": min(4, options.get("num_latents", 4))}
     return Run(
         name=name,
         title=title,
@@ -31,8 +33,8 @@ def _run(
         options={**SHAPES[dataset], **options},
         plans={
             "quick": Plan(
-                quick(settings), options={**_SMALL, **({"num_latents": 4} if latent else {})},
-                dataset=EMBEDDED[dataset], num_test=40, num_validation=40, num_samples=num_samples and 10,
+                quick(settings), options=small, dataset=EMBEDDED[dataset], num_test=40, num_validation=40,
+                num_samples=num_samples and 10,
             ),
             "reference": Plan(
                 settings, start=start, num_samples=num_samples, **({"num_validation": 1000} | (compared or {}))
@@ -63,6 +65,7 @@ _LIGHT = _deep(8, "-light", ", a tenth of the KL divergence", beta=0.1, num_samp
 
 RUNS = [
     *(_deep(depth) for depth in _DEPTHS),
+    *(_deep(depth, "-without", ", no latent", num_latents=0, num_samples=None) for depth in _DEPTHS),
     *(_deep(depth, family=GatedPixelCNN) for depth in _DEPTHS),
     _deep(8, "-free-bits", ", 10 nats free", free_bits=10.0),
     _LIGHT,
