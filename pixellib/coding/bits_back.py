@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pixellib import devices
-from pixellib.coding.entropy import categorical, constriction, index_of, probabilities
+from pixellib.coding.entropy import astray, categorical, constriction, index_of, probabilities
 from pixellib.models.base import ImageModel
 
 STEPS, FURTHEST = 256, 16  # latents lie between -FURTHEST and FURTHEST
 
 
 def encode(model: ImageModel, batches: Sequence[Tensor], precision: str) -> np.ndarray:
-    """The code words, uint32, of all batches of images uint8 (B, C, H, W)."""
+    """The code words, uint32, of all batches of images uint8 (B, C, H, W). The model is in evaluation mode."""
     stack = _stack(_random_bits(model, batches[0], precision))
     for x in batches:
         z = _pop_latent(stack, *_posterior(model, x, precision))
@@ -29,7 +29,7 @@ def encode(model: ImageModel, batches: Sequence[Tensor], precision: str) -> np.n
         for channel in reversed(range(x.shape[1])):
             p = pixels.conditional_log_pmf(x)[:, :, channel]
             stack.encode_reverse(index_of(x[:, channel], pixels), categorical(), _rows(p))
-        stack.encode_reverse(z, _latents(), *_prior(z))
+        stack.encode_reverse(z, _latents(), *_prior(len(z)))
     return stack.get_compressed()
 
 
@@ -37,14 +37,15 @@ def decode(model: ImageModel, words: np.ndarray, batches: Sequence[Tensor], prec
     """Set the images of all batches to what the code words stand for."""
     stack = constriction().stream.stack.AnsCoder(words)
     for x in reversed(batches):
-        z = np.zeros(len(x) * model.num_latents[0], np.int32)
-        z = stack.decode(_latents(), *_prior(z))
+        with astray():
+            z = stack.decode(_latents(), *_prior(len(x) * model.num_latents[0]))
         pixels = _pixels(model, z, x, precision)
         values = torch.tensor(pixels.values, dtype=torch.uint8, device=x.device)
         for channel in range(x.shape[1]):
             p = pixels.conditional_log_pmf(x)[:, :, channel]
-            index = torch.from_numpy(stack.decode(categorical(), _rows(p))).to(x.device).long()
-            x[:, channel] = values[index].view_as(x[:, channel])
+            with astray():
+                index = torch.from_numpy(stack.decode(categorical(), _rows(p)))
+            x[:, channel] = values[index.to(x.device).long()].view_as(x[:, channel])
         stack.encode_reverse(z, _latents(), *_posterior(model, x, precision))
 
 
@@ -58,8 +59,9 @@ def _latents() -> object:
     return constriction().stream.model.QuantizedGaussian(-FURTHEST * STEPS, FURTHEST * STEPS)
 
 
-def _prior(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(len(z)), np.full(len(z), float(STEPS))
+def _prior(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations of p(z) for so many latents, in multiples of 1 / STEPS."""
+    return np.zeros(number), np.full(number, float(STEPS))
 
 
 @torch.inference_mode()

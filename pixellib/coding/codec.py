@@ -58,15 +58,18 @@ def compress(
         "precision": precision,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "hardware": devices.hardware(device),
     }
-    batches = images.to(device).split(batch_size)
+    images = images.to(device).contiguous()  # as the decoder's: other strides may choose other kernels
+    batches = images.split(batch_size)
     if by_pixel:
         conditions = _conditions(condition, batches)
         bar = tqdm(zip(batches, conditions, strict=True), "compress", len(batches), unit="batch", disable=not progress)
         blocks = [Block(pixel_by_pixel.encode(model, x, given, precision), checksum(x)) for x, given in bar]
     else:
         refuse_condition(model, condition)
-        blocks = [Block(bits_back.encode(model, batches, precision), checksum(images))]
+        with _evaluating(model):
+            blocks = [Block(bits_back.encode(model, batches, precision), checksum(images))]
     return pack(header, blocks)
 
 
@@ -105,7 +108,8 @@ def decompress(
                 pixel_by_pixel.decode(model, block.words, batches[number], conditions[number], precision)
                 _compare(batches[number], number, blocks, header)
         else:
-            bits_back.decode(model, blocks[0].words, batches, precision)
+            with _evaluating(model):
+                bits_back.decode(model, blocks[0].words, batches, precision)
             _compare(images, 0, blocks, header)
     return images.cpu()
 
@@ -136,8 +140,8 @@ def _compare(images: Tensor, number: int, blocks: list[Block], header: dict) -> 
     if checksum(images) != blocks[number].checksum:
         raise CodingError(
             f"block {number + 1} of {len(blocks)} was decoded into other images than were encoded: the model gives "
-            f"other probabilities here than there, where it ran with torch {header['torch']}, {header['threads']} "
-            f"threads and {header['precision']}"
+            f"other probabilities here than there, where it ran in {header['precision']} with torch {header['torch']} "
+            f"on {header['hardware']}"
         )
 
 
@@ -149,3 +153,13 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _evaluating(model: ImageModel) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

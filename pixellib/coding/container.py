@@ -63,7 +63,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[Block]]:
 
 def header_of(data: bytes) -> dict[str, Any]:
     """What a file says of itself: "images" [N, C, H, W], "model" (the SHA-256 of its weights), "batch_size",
-    "precision", "threads" and "torch" (its version). CodingError for bytes that are no such file.
+    "precision", "threads", "torch" (its version) and "hardware". CodingError for bytes that are no such file.
     """
     return unpack(data)[0]
 

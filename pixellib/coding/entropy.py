@@ -1,10 +1,14 @@
 """What both ways of coding share: probabilities as the entropy coder takes them, and levels as it counts them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
+
+from pixellib.coding.container import CodingError
 
 
 def constriction() -> ModuleType:
@@ -14,6 +18,18 @@ def constriction() -> ModuleType:
     except ImportError as error:
         raise ImportError("coding needs the package constriction: pip install 'pixel-likelihoods[coding]'") from error
     return constriction
+
+
+@contextmanager
+def astray() -> Iterator[None]:
+    """CodingError where the entropy coder meets what no encoder wrote: the decoder's probabilities are not its."""
+    try:
+        yield
+    except AssertionError as error:
+        raise CodingError(
+            "the code words do not fit the model's probabilities, which are not those that the file was made with: it "
+            "was made on another machine, or in another precision"
+        ) from error
 
 
 def categorical() -> object:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pixellib.coding.entropy import categorical, constriction, index_of, probabilities
+from pixellib.coding.entropy import astray, categorical, constriction, index_of, probabilities
 from pixellib.models.base import ImageModel
 
 # what a place's sub-pixels have, as indices into the likelihood's levels, given their probabilities (B, L)
@@ -30,7 +30,12 @@ def encode(model: ImageModel, x: Tensor, condition: Tensor | None, precision: st
 def decode(model: ImageModel, words: np.ndarray, x: Tensor, condition: Tensor | None, precision: str) -> None:
     """Set the images x, uint8 (B, C, H, W), to what the code words stand for."""
     decoder = constriction().stream.queue.RangeDecoder(words)
-    _pass(model, x, condition, precision, lambda p, pixels, place: decoder.decode(categorical(), p))
+
+    def code(p: np.ndarray, pixels: Distribution, place: tuple[int, int, int]) -> np.ndarray:
+        with astray():
+            return decoder.decode(categorical(), p)
+
+    _pass(model, x, condition, precision, code)
 
 
 def _pass(model: ImageModel, x: Tensor, condition: Tensor | None, precision: str, code: Code) -> None:
