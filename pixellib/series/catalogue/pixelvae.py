@@ -1,6 +1,7 @@
 """Notebook 08: a latent above a PixelCNN, the same PixelCNN without it, and when the latent falls silent."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pixellib.likelihoods import Bernoulli, Categorical, LogisticMixture
 from pixellib.models import GatedPixelCNN, ImageModel, PixelVAE
@@ -60,26 +61,53 @@ def _deep(num_layers: int, name: str = "", title: str = "", family: type[ImageMo
     )  # fmt: skip
 
 
+def _long(name: str = "", title: str = "", **options) -> Run:
+    """The network of four layers, six times as long."""
+    return _run(
+        f"pixelvae-binary{name}", f"PixelVAE, 4 layers{title}, long training", _settings(12_000), binarised=True,
+        num_layers=4, num_filters=24, kernel_size=3, likelihood=Bernoulli(), **options,
+    )  # fmt: skip
+
+
 _DEPTHS = (1, 2, 4, 8)
+_DEEPEST = _deep(8)
 _LIGHT = _deep(8, "-light", ", a tenth of the KL divergence", beta=0.1, num_samples=None)
+_CURES = [
+    _deep(8, "-free-bits", ", 10 nats free", free_bits=10.0),
+    _LIGHT,
+    _deep(8, "-two-stages", ", a tenth of the KL divergence first, then all of it", start=_LIGHT),
+    _deep(8, "-continued", ", trained twice as long", start=_DEEPEST),
+]
 
 RUNS = [
     *(_deep(depth) for depth in _DEPTHS),
     *(_deep(depth, "-without", ", no latent", num_latents=0, num_samples=None) for depth in _DEPTHS),
     *(_deep(depth, family=GatedPixelCNN) for depth in _DEPTHS),
-    _deep(8, "-free-bits", ", 10 nats free", free_bits=10.0),
-    _LIGHT,
-    _deep(8, "-warm-up", ", beta rising from a tenth to one", start=_LIGHT),
+    *(replace(run, seeds=2) for run in _CURES),
+    _long(),
+    _long("-without", ", no latent", num_latents=0, num_samples=None),
     _run(
-        "pixelvae-binary", "PixelVAE, binarised", _settings(8_000), binarised=True, num_layers=4, num_filters=48,
-        kernel_size=5, likelihood=Bernoulli(), free_bits=10.0,
-    ),
-    _run(
-        "pixelvae-mnist", "PixelVAE", _settings(6_000), num_layers=5, num_filters=30, kernel_size=5, free_bits=20.0,
+        "pixelvae-mnist",
+        "PixelVAE",
+        _settings(5_000),
+        num_layers=4,
+        num_filters=32,
+        kernel_size=3,
+        embedding=16,
+        free_bits=20.0,
         likelihood=Categorical(),
     ),
     _run(
-        "pixelvae-cifar10", "PixelVAE", _settings(6_000), "cifar10", num_layers=5, num_filters=30, kernel_size=5,
-        embedding=16, num_latents=8, spatial=True, likelihood=LogisticMixture(),
+        "pixelvae-cifar10",
+        "PixelVAE",
+        _settings(5_000),
+        "cifar10",
+        num_layers=4,
+        num_filters=32,
+        kernel_size=3,
+        embedding=16,
+        num_latents=8,
+        spatial=True,
+        likelihood=LogisticMixture(),
     ),
-]  # fmt: skip
+]
