@@ -10,8 +10,9 @@ from pixellib.training import Settings
 
 
 def _ladder(
-    name: str, title: str, dataset: str, settings: Settings, small: Mapping, anchor: tuple[float, str], **options
-) -> Run:
+    name: str, title: str, dataset: str, settings: Settings, small: Mapping, anchor: tuple[float, str] | None = None,
+    **options
+) -> Run:  # fmt: skip
     """Options: of the model; small: those of the quick profile."""
     return Run(
         name=name,
@@ -48,5 +49,9 @@ RUNS = [
         "vae-dmol-ladder", "Ladder VAE, mixture of logistics", "cifar10", _settings(5_000), {"num_filters": 8},
         (3.36, "LVAE of 15 layers, as reported by Maaløe et al. 2019"),
         num_layers=[2, 2, 1], num_latents=8, num_filters=64, likelihood=LogisticMixture(),
+    ),
+    _ladder(  # as many latents and as much arithmetic in a single layer
+        "vae-dmol-maps", "One layer of maps, mixture of logistics", "cifar10", _settings(5_000), {"num_filters": 8},
+        num_layers=[1], num_latents=20, num_filters=64, num_blocks=5, likelihood=LogisticMixture(),
     ),
 ]  # fmt: skip
