@@ -28,7 +28,8 @@ PROFILES = ("quick", "reference", "paper")
 class Plan:
     """One profile of a run. settings: of the training. options, dataset: where they differ from the run's.
 
-    start: the run whose trained weights, of the same profile and seed, it begins with; its cost is counted in.
+    start: the run whose trained weights, of the same profile and seed, it begins with; its cost is counted in. trunk:
+    the same, but the output layer is the run's own, and nothing else is trained.
     num_test: how many test images the record is made on, None for all; num_validation: how many of other splits.
     num_samples: M of the test bound, None where the likelihood is exact.
     """
@@ -37,6 +38,7 @@ class Plan:
     options: Mapping = field(default_factory=dict)
     dataset: str | None = None
     start: "Run | None" = None
+    trunk: "Run | None" = None
     num_test: int | None = None
     num_validation: int = 2000
     num_samples: int | None = None
@@ -87,11 +89,12 @@ class Run:
         return {**self.options, **self.plan(profile).options}
 
     def upstream(self, profile: str = "reference", seed: int = 0) -> dict[str, tuple["Run", int]]:
-        """The trainings, by run and seed, that must be finished before this one: "start", whose weights it begins with,
-        and "codes", whose codes it sees. Mostly none.
+        """The trainings, by run and seed, that must be finished before this one: "start" or "trunk", whose weights it
+        begins with, and "codes", whose codes it sees. Mostly none.
         """
-        start, codes = self.plan(profile).start, self.symbols.codes if self.symbols else None
-        return ({"start": (start, seed)} if start else {}) | ({"codes": (codes, 0)} if codes else {})
+        plan, codes = self.plan(profile), self.symbols.codes if self.symbols else None
+        found = {"start": (plan.start, seed), "trunk": (plan.trunk, seed), "codes": (codes, 0)}
+        return {role: training for role, training in found.items() if training[0]}
 
     def identity(self, profile: str = "reference", seed: int = 0) -> dict:
         """What a training of this run is: plain values that decide which weights come of it.

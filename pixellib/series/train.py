@@ -37,24 +37,30 @@ def train(
     process trains this run there, OutOfTime once it is `until`.
     """
     plan, folder, resolved = run.plan(profile), run.folder(profile, seed), devices.resolve(device)
-    if plan.start and not plan.start.checkpoint_path(profile, seed):
-        plan.start.train(profile, device=device, seed=seed, progress=progress, compile=compile, until=until)
+    begins_with = plan.start or plan.trunk
+    if begins_with and not begins_with.checkpoint_path(profile, seed):
+        begins_with.train(profile, device=device, seed=seed, progress=progress, compile=compile, until=until)
     with _lock(run, folder):
         _clear(folder, run.name, resume)
         splits = Splits(run, profile, seed)
         images, labels = splits.images("train"), splits.labels("train")
         held, held_labels = splits.held("validation", plan.num_validation), splits.labels("validation")
         model, before = run.build(profile, seed), {}
-        if plan.start:
-            begin = plan.start.trained(profile, seed, device)
-            checkpoints.restore(model, begin.state_dict(), f"of {plan.start.name}")
+        if begins_with:
+            begin = begins_with.trained(profile, seed, device)
+            weights = begin.state_dict()
+            if plan.trunk:
+                weights = _split_off_head(weights, begin)[0] | _split_off_head(model.state_dict(), model)[1]
+            checkpoints.restore(model, weights, f"of {begins_with.name}")
             before = begin.record
+        if plan.trunk:
+            _train_only_head(model)
         identity = run.identity(profile, seed)
         code = _code_at_start(folder, identity)
         training = fit(
             model, images, plan.settings, labels=labels, validation=held,
             validation_labels=None if labels is None else held_labels[: len(held)],
-            transform=binarise if run.binarised else None, initialise=run.initialise and not plan.start, unit=run.unit,
+            transform=binarise if run.binarised else None, initialise=run.initialise and not begins_with, unit=run.unit,
             seed=seed + 1_000 * _trainings_before(run, profile), device=device, folder=folder, progress=progress,
             compile=compile, identity=identity, until=until,
         )  # fmt: skip
@@ -74,10 +80,25 @@ def train(
     return record
 
 
+def _split_off_head(weights: Mapping[str, torch.Tensor], model: ImageModel) -> tuple[dict, dict]:
+    """A model's weights without those of its output layer, and those."""
+    [name] = [name for name, module in model.named_modules() if module is model.output_layer]
+    head = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
+    return {key: weight for key, weight in weights.items() if key not in head}, head
+
+
+def _train_only_head(model: ImageModel) -> None:
+    """Freeze all but the output layer, which begins as its likelihood says if the model asks for it."""
+    model.requires_grad_(False)
+    model.output_layer.requires_grad_(True)
+    if model.init_output:
+        model.likelihood.init_output_(model.output_layer, model.channels)
+
+
 def _trainings_before(run: "Run", profile: str) -> int:
     """How many trainings this one goes on from; each draws batches and noise of its own."""
-    start = run.plan(profile).start
-    return 1 + _trainings_before(start, profile) if start else 0
+    before = run.plan(profile).start or run.plan(profile).trunk
+    return 1 + _trainings_before(before, profile) if before else 0
 
 
 def evaluate_split(

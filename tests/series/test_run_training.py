@@ -12,7 +12,8 @@ from tiny_run import FILES, QUICK, changed, interrupt, train, weights
 from pixellib import checkpoints, data
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
-from pixellib.models import IWAE
+from pixellib.likelihoods import LogisticMixture
+from pixellib.models import IWAE, GatedPixelCNN
 from pixellib.series import paths
 from pixellib.series import train as trainer
 from pixellib.series.provenance import WEIGHTS, code_version
@@ -215,6 +216,26 @@ def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny):
     assert model.record["start_images_seen"] == first.record["images_seen"]
     assert model.record["training_minutes"] >= first.record["training_minutes"]
     assert model.record["identity"]["upstream"]["start"] == {"run": "tiny", WEIGHTS: first.record[WEIGHTS]}
+
+
+def test_a_run_can_take_the_trunk_of_another_and_train_a_head_of_its_own(tiny):
+    """A softmax and a mixture on the same frozen network: every weight but those of the last layer stays."""
+    options = {"channels": 1, "size": (28, 28), "num_layers": 1, "num_filters": 4, "kernel_size": 3}
+    gated = {"family": GatedPixelCNN, "options": options, "unit": "bits", "binarised": False}
+    first = changed(dataclasses.replace(tiny, name="first", **gated), "reference", options={}, num_samples=None)
+    mixture = {**options, "likelihood": LogisticMixture(3), "init_output": True}
+    still = dataclasses.replace(QUICK, steps=2, ema_decay=None, validate_every=1)
+    second = dataclasses.replace(tiny, name="second", **{**gated, "options": mixture})
+    second = changed(second, "reference", settings=still, trunk=first, options={}, num_samples=None)
+    model = second.load_or_train("reference", device="cpu")
+    trunk = first.load_or_train("reference", device="cpu").state_dict()
+    heads = [key for key in model.state_dict() if key.startswith("last.last.")]
+    assert heads and model.state_dict().keys() == trunk.keys()
+    for key, weight in model.state_dict().items():
+        assert key in heads or torch.equal(weight, trunk[key])
+    centres = torch.tensor([-2 / 3, 0, 2 / 3])  # where the components of an output layer begin
+    torch.testing.assert_close(model.state_dict()["last.last.bias"][3:6], centres, atol=0.1, rtol=0)
+    assert model.record["identity"]["upstream"].keys() == {"trunk"} and model.record["start"] == "first"
 
 
 def test_what_a_run_begins_with_is_trained_first_and_stops_at_the_same_time(tiny):
