@@ -144,7 +144,7 @@ def test_a_latent_that_the_encoder_ignores_is_not_active():
     assert model.active_units(x) == 0
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+@pytest.mark.filterwarnings("error")
 def test_without_latents_it_is_a_pixelcnn_that_knows_places_and_its_likelihood_exact():
     torch.manual_seed(0)
     model = PixelVAE(1, (8, 8), num_latents=0, num_layers=2, num_filters=8, kernel_size=3)

@@ -161,7 +161,7 @@ def draw_from(distribution: Normal, generator: torch.Generator | None) -> Tensor
 
 def count_active(means: Tensor) -> int:
     """How many numbers of (B, ...) have a variance over the first dimension above 0.01."""
-    return int((means.var(0) > 0.01).sum())
+    return int((means.var(0) > 0.01).sum()) if means.numel() else 0
 
 
 def bound_kind(likelihood: Likelihood) -> str:

@@ -8,6 +8,7 @@ every layer, not beside its input; there is one latent, a vector or a map, not a
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -70,19 +71,21 @@ class PixelVAE(LayeredVAE):
         n, twice = num_filters, 2 * num_filters
         small = (twice, *(length // 4 for length in self.size))
         self.latent_shape = (num_latents, *small[1:]) if spatial else (num_latents,)
-        self.encoder = nn.Sequential(
-            nn.Conv2d(channels, n, 4, stride=2, padding=1), *residual(n, depth), nn.SiLU(),
-            nn.Conv2d(n, twice, 4, stride=2, padding=1), *residual(twice, depth), nn.SiLU(),
-            *([nn.Conv2d(twice, 2 * num_latents, 1)] if spatial
-              else [nn.Flatten(), nn.Linear(math.prod(small), 2 * num_latents)]),
-        )  # fmt: skip
-        self.decoder = nn.Sequential(
-            *([nn.Conv2d(num_latents, twice, 1)] if spatial
-              else [nn.Linear(num_latents, math.prod(small)), nn.Unflatten(1, small)]),
-            nn.SiLU(), *residual(twice, depth),
-            nn.ConvTranspose2d(twice, twice, 4, stride=2, padding=1), nn.SiLU(), *residual(twice, depth),
-            nn.ConvTranspose2d(twice, n, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(n, n, 3, padding=1), nn.SiLU(),
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element")  # without latents there is nothing to draw
+            self.encoder = nn.Sequential(
+                nn.Conv2d(channels, n, 4, stride=2, padding=1), *residual(n, depth), nn.SiLU(),
+                nn.Conv2d(n, twice, 4, stride=2, padding=1), *residual(twice, depth), nn.SiLU(),
+                *([nn.Conv2d(twice, 2 * num_latents, 1)] if spatial
+                  else [nn.Flatten(), nn.Linear(math.prod(small), 2 * num_latents)]),
+            )  # fmt: skip
+            self.decoder = nn.Sequential(
+                *([nn.Conv2d(num_latents, twice, 1)] if spatial
+                  else [nn.Linear(num_latents, math.prod(small)), nn.Unflatten(1, small)]),
+                nn.SiLU(), *residual(twice, depth),
+                nn.ConvTranspose2d(twice, twice, 4, stride=2, padding=1), nn.SiLU(), *residual(twice, depth),
+                nn.ConvTranspose2d(twice, n, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(n, n, 3, padding=1), nn.SiLU(),
+            )  # fmt: skip
         self.pixelcnn = GatedPixelCNN(
             channels, self.size, num_layers, n, kernel_size, dilations, self.likelihood, condition_channels=n,
             embedding=embedding,
