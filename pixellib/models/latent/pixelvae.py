@@ -84,7 +84,8 @@ class PixelVAE(LayeredVAE):
                   else [nn.Linear(num_latents, math.prod(small)), nn.Unflatten(1, small)]),
                 nn.SiLU(), *residual(twice, depth),
                 nn.ConvTranspose2d(twice, twice, 4, stride=2, padding=1), nn.SiLU(), *residual(twice, depth),
-                nn.ConvTranspose2d(twice, n, 4, stride=2, padding=1), nn.SiLU(), nn.Conv2d(n, n, 3, padding=1), nn.SiLU(),
+                nn.ConvTranspose2d(twice, n, 4, stride=2, padding=1), nn.SiLU(),
+                nn.Conv2d(n, n, 3, padding=1), nn.SiLU(),
             )  # fmt: skip
         self.pixelcnn = GatedPixelCNN(
             channels, self.size, num_layers, n, kernel_size, dilations, self.likelihood, condition_channels=n,
