@@ -10,6 +10,6 @@ PyTorch may add numbers in another order; nothing here prevents that, but it is 
 """
 
 from pixellib.coding.codec import compress, decompress
-from pixellib.coding.container import CodingError, header_of
+from pixellib.coding.container import CodingError, header_of, num_code_bytes
 
-__all__ = ["CodingError", "compress", "decompress", "header_of"]
+__all__ = ["CodingError", "compress", "decompress", "header_of", "num_code_bytes"]

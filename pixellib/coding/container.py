@@ -68,6 +68,11 @@ def header_of(data: bytes) -> dict[str, Any]:
     return unpack(data)[0]
 
 
+def num_code_bytes(data: bytes) -> int:
+    """How many bytes of a file are code words: all but header and checksums. CodingError as `header_of`."""
+    return sum(block.words.nbytes for block in unpack(data)[1])
+
+
 def checksum(images: Tensor) -> int:
     """Of images uint8."""
     return zlib.crc32(images.cpu().contiguous().numpy().data)

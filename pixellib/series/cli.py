@@ -185,6 +185,15 @@ def decompress(
 
 
 @app.command()
+def compressed() -> None:
+    """Write all test digits into files with each model, read them back in another process, and record both."""
+    from pixellib.series import compressed
+
+    for row in compressed.measure()["rows"]:
+        print(f"{row['run']}: {row['bytes']:,} bytes for {row['num_images']:,} images, {row['bits_per_dim']} bits each")
+
+
+@app.command()
 def notebook(
     name: str,
     profile: Annotated[str | None, typer.Option(help="The same as -p profile=... [default: reference]")] = None,

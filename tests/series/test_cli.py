@@ -35,7 +35,7 @@ def test_help_names_the_commands_and_does_not_wait_for_torch():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "heavy: set()" in answer
-    commands = "runs train sample compress decompress notebook data figures publish doctor check"
+    commands = "runs train sample compress decompress compressed notebook data figures publish doctor check"
     for command in commands.split():
         assert f"\n  {command} " in answer
 
