@@ -92,6 +92,10 @@ class PixelVAE(LayeredVAE):
             embedding=embedding,
         )  # fmt: skip
 
+    @property
+    def kind(self) -> str:
+        return self.pixelcnn.kind if self.latent_shape == (0,) else super().kind
+
     def encode(self, x: Tensor) -> Normal:
         """q(z | x), of shape (B, D), or (B, D, H / 4, W / 4) if z is spatial, for x uint8 (B, C, H, W).
 
