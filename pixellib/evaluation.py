@@ -123,12 +123,14 @@ def evaluate(
         shared = per_image.to(device)
         dist.all_reduce(shared)  # each image is non-zero on one process only: the sum is exact
         per_image = shared.cpu()
+    if num_samples is None and model.kind != "exact":
+        num_samples = getattr(model, "num_samples", None)
     return Estimate(
         log_likelihood=per_image.mean().item(),
         standard_error=per_image.std().item() / math.sqrt(len(images)) if len(images) > 1 else math.nan,
         num_images=len(images),
         kind=model.kind,
-        num_samples=getattr(model, "num_samples", None) if num_samples is None else num_samples,
+        num_samples=num_samples,
         shape=tuple(images.shape[1:]),
         per_image=per_image,
     )
