@@ -1,5 +1,7 @@
 """The contents page of the site says what a reader of it needs, and shows nothing of how notebooks are made."""
 
+import re
+
 import nbformat
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
@@ -21,3 +23,21 @@ def test_no_source_is_shown_on_the_contents_page(name):
     found = render.summary(execute.source(name))
     assert found["title"] and found["question"] and found["figure"]["alt"]
     assert "<!--" not in found["question"] and "-->" not in found["question"]
+
+
+def test_formulas_are_drawn_without_a_script(tmp_path):
+    formula = "$$\n\\sum_i \\frac{a}{b} = \\mathrm{KL}(q \\,\\|\\, p)\n$$"
+    text = f"# A title\n\nLet $x_1 < 2$ and\n\n{formula}\n\nIn code: `$x$`."
+    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), tmp_path / "01_a.ipynb")
+    html = render.page(tmp_path / "01_a.ipynb")
+    assert html.count("<math") == 2 and len(re.findall(r'<math[^>]*display="block"', html)) == 1
+    assert "<mfrac>" in html and "<code>$x$</code>" in html
+
+
+@pytest.mark.parametrize("name", execute.names())
+def test_a_page_loads_nothing_from_elsewhere_and_leaves_no_formula_as_source(name):
+    html = render.page(execute.source(name))
+    assert "<script" not in html, "without widgets, a page needs none"
+    assert not re.findall(r"<(?:link|img|iframe)[^>]+(?:href|src)=\"https?:[^>]*>", html)
+    prose = re.sub(r"<pre.*?</pre>|<code.*?</code>|<style.*?</style>", "", html, flags=re.DOTALL)
+    assert not re.findall(r"\$\$|\$\\", prose)

@@ -9,13 +9,34 @@ import sys
 from pathlib import Path
 
 import nbformat
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, pass_context
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from traitlets.config import Config
 
 from pixellib import files
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+class _Markdown(IPythonRenderer):
+    """Formulas become MathML, which browsers draw themselves: no script is loaded from anywhere."""
+
+    def inline_math(self, body: str) -> str:
+        return convert(body)
+
+    def block_math(self, body: str) -> str:
+        return convert(body, display="block")
+
+    def multiline_math(self, text: str) -> str:
+        return self.block_math(text.strip().strip("$"))
+
+
+class _Exporter(HTMLExporter):
+    @pass_context
+    def markdown2html(self, context: object, source: str) -> str:
+        return MarkdownWithMath(renderer=_Markdown(escape=False)).render(source)
 
 
 def page(file: Path) -> str:
@@ -29,7 +50,7 @@ def page(file: Path) -> str:
     config.HTMLExporter.preprocessors = ["nbconvert.preprocessors.TagRemovePreprocessor"]
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
-    html, _ = HTMLExporter(config=config).from_notebook_node(notebook)
+    html, _ = _Exporter(config=config).from_notebook_node(notebook)
     return re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', html)
 
 
