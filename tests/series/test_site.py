@@ -41,3 +41,11 @@ def test_a_page_loads_nothing_from_elsewhere_and_leaves_no_formula_as_source(nam
     assert not re.findall(r"<(?:link|img|iframe)[^>]+(?:href|src)=\"https?:[^>]*>", html)
     prose = re.sub(r"<pre.*?</pre>|<code.*?</code>|<style.*?</style>", "", html, flags=re.DOTALL)
     assert not re.findall(r"\$\$|\$\\", prose)
+
+
+def test_a_page_leads_to_its_sections_and_to_the_notebooks_beside_it():
+    first, second = execute.names()[:2]
+    html = render.page(execute.source(first))
+    anchors = re.findall(r'<li><a href="#([^"]+)">', html)
+    assert len(anchors) > 3 and all(f'<h2 id="{anchor}">' in html for anchor in anchors)
+    assert f'href="{second}.html">next' in html and "previous:" not in html

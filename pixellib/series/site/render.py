@@ -6,6 +6,7 @@ python -m pixellib.series.site.render index OUT.html [NOTEBOOK.ipynb ...]    the
 
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -16,6 +17,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from traitlets.config import Config
 
 from pixellib import files
+from pixellib.series import paths
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,8 +52,19 @@ def page(file: Path) -> str:
     config.HTMLExporter.preprocessors = ["nbconvert.preprocessors.TagRemovePreprocessor"]
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
+    notebook.metadata["beside"] = _beside(file.stem)
     html, _ = _Exporter(config=config).from_notebook_node(notebook)
+    headings = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', html)
+    contents = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in headings)
+    html = html.replace("<!-- contents -->", f"<ol>{contents}</ol>", 1)
     return re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', html)
+
+
+def _beside(name: str) -> dict[str, str]:
+    """The notebooks before and after one of the series, by name; without those that are not there."""
+    names = sorted(path.stem for path in (paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    pairs = [("previous", one) for one, other in pairwise(names) if other == name]
+    return dict(pairs + [("next", other) for one, other in pairwise(names) if one == name])
 
 
 def summary(file: Path) -> dict:
@@ -85,8 +98,8 @@ def index(notebooks: list[Path]) -> str:
 
 
 def main(kind: str, output: str, *notebooks: str) -> None:
-    paths = [Path(notebook) for notebook in notebooks]
-    html = page(*paths) if kind == "page" else index(paths)
+    sources = [Path(notebook) for notebook in notebooks]
+    html = page(*sources) if kind == "page" else index(sources)
     files.write_atomically(output, lambda temporary: temporary.write_text(html, encoding="utf-8"))
 
 
