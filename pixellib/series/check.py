@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pixellib import checkpoints, files
-from pixellib.series import compressed, doctor, execute, notebook_inputs, paths, publish, runs
+from pixellib.series import doctor, execute, notebook_inputs, paths, publish, runs
 from pixellib.series.execute import INJECTED, shorten
 
 PARAMETERS = ("profile", "seed", "device", "figures_dir", "retrain")  # every notebook has these
@@ -97,7 +97,7 @@ def _records() -> Iterator[str]:
     trainings = [(name, seed) for name in runs.names() for seed in range(runs.get(name).seeds)]
     expected = dict.fromkeys((runs.record_path(name, seed) for name, seed in trainings), ("name", "results"))
     expected[paths.RESULTS / "bench.json"] = ("hardware", "rows")
-    expected[compressed.RECORD] = ("hardware", "rows")
+    expected[paths.RESULTS / "compressed.json"] = ("hardware", "rows")
     expected[doctor.COST] = ("seconds", "matmul_gflops")
     for path in sorted(paths.RESULTS.glob("*")):
         if path not in expected:

@@ -14,7 +14,6 @@ from pixellib import coding, devices, evaluate, files
 from pixellib.series import paths, runs
 
 NAMES = ("pixelcnnpp-mnist-softmax", "gated-mnist", "pixelcnnpp-mnist", "vae-dmol-mnist")
-RECORD = paths.RESULTS / "compressed.json"
 RECORD_HERE = paths.ROOT / "build" / "compressed.json"  # of this machine, for `make publish` to ship
 
 

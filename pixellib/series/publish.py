@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from pixellib import checkpoints, files
-from pixellib.series import build, compressed, doctor, execute, notebook_inputs, paths, runs
+from pixellib.series import build, doctor, execute, notebook_inputs, paths, runs
 from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 
@@ -55,11 +55,10 @@ def ship_runs() -> None:
     A training without results was asked for by somebody who did not evaluate it, and is left where it is. RuntimeError
     for a checkpoint whose header is not the record beside it: one of the two is left over from another training.
     """
-    benchmark = paths.ROOT / "build" / "bench" / "bench.json"  # written by `make bench`
-    if benchmark.exists():
-        files.replace(paths.RESULTS / "bench.json", benchmark.read_bytes())
-    if compressed.RECORD_HERE.exists():  # written by `pixellib compressed`
-        files.replace(compressed.RECORD, compressed.RECORD_HERE.read_bytes())
+    for made in ("bench/bench.json", "compressed.json"):  # by `make bench` and `pixellib compressed`
+        record = paths.ROOT / "build" / made
+        if record.exists():
+            files.replace(paths.RESULTS / record.name, record.read_bytes())
     for name in runs.names():
         for seed in range(runs.get(name).seeds):
             _ship(name, seed)
