@@ -190,7 +190,8 @@ def compressed() -> None:
     from pixellib.series import compressed
 
     for row in compressed.measure()["rows"]:
-        print(f"{row['run']}: {row['bytes']:,} bytes for {row['num_images']:,} images, {row['bits_per_dim']} bits each")
+        images, bits = f"{row['num_images']:,} images", f"{row['bits_per_dim']} bits per dimension"
+        print(f"{row['run']}: {images}, {row['bytes']:,} bytes, {bits}")
 
 
 @app.command()

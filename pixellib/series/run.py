@@ -43,6 +43,11 @@ class Plan:
     num_validation: int = 2000
     num_samples: int | None = None
 
+    @property
+    def begins_with(self) -> "Run | None":
+        """The run that must be trained before, whether for all weights or for the trunk."""
+        return self.start or self.trunk
+
 
 @dataclass(frozen=True, eq=False)
 class Run:

@@ -37,21 +37,20 @@ def train(
     process trains this run there, OutOfTime once it is `until`.
     """
     plan, folder, resolved = run.plan(profile), run.folder(profile, seed), devices.resolve(device)
-    begins_with = plan.start or plan.trunk
-    if begins_with and not begins_with.checkpoint_path(profile, seed):
-        begins_with.train(profile, device=device, seed=seed, progress=progress, compile=compile, until=until)
+    if plan.begins_with and not plan.begins_with.checkpoint_path(profile, seed):
+        plan.begins_with.train(profile, device=device, seed=seed, progress=progress, compile=compile, until=until)
     with _lock(run, folder):
         _clear(folder, run.name, resume)
         splits = Splits(run, profile, seed)
         images, labels = splits.images("train"), splits.labels("train")
         held, held_labels = splits.held("validation", plan.num_validation), splits.labels("validation")
         model, before = run.build(profile, seed), {}
-        if begins_with:
-            begin = begins_with.trained(profile, seed, device)
+        if plan.begins_with:
+            begin = plan.begins_with.trained(profile, seed, device)
             weights = begin.state_dict()
             if plan.trunk:
                 weights = _split_off_head(weights, begin)[0] | _split_off_head(model.state_dict(), model)[1]
-            checkpoints.restore(model, weights, f"of {begins_with.name}")
+            checkpoints.restore(model, weights, f"of {plan.begins_with.name}")
             before = begin.record
         if plan.trunk:
             _train_only_head(model)
@@ -60,8 +59,8 @@ def train(
         training = fit(
             model, images, plan.settings, labels=labels, validation=held,
             validation_labels=None if labels is None else held_labels[: len(held)],
-            transform=binarise if run.binarised else None, initialise=run.initialise and not begins_with, unit=run.unit,
-            seed=seed + 1_000 * _trainings_before(run, profile), device=device, folder=folder, progress=progress,
+            transform=binarise if run.binarised else None, initialise=run.initialise and not plan.begins_with,
+            unit=run.unit, seed=seed + 1_000 * _trainings_before(run, profile), device=device, folder=folder, progress=progress,
             compile=compile, identity=identity, until=until,
         )  # fmt: skip
         _round_to_half(training.model)
@@ -97,7 +96,7 @@ def _train_only_head(model: ImageModel) -> None:
 
 def _trainings_before(run: "Run", profile: str) -> int:
     """How many trainings this one goes on from; each draws batches and noise of its own."""
-    before = run.plan(profile).start or run.plan(profile).trunk
+    before = run.plan(profile).begins_with
     return 1 + _trainings_before(before, profile) if before else 0
 
 
