@@ -60,8 +60,8 @@ def train(
             model, images, plan.settings, labels=labels, validation=held,
             validation_labels=None if labels is None else held_labels[: len(held)],
             transform=binarise if run.binarised else None, initialise=run.initialise and not plan.begins_with,
-            unit=run.unit, seed=seed + 1_000 * _trainings_before(run, profile), device=device, folder=folder, progress=progress,
-            compile=compile, identity=identity, until=until,
+            unit=run.unit, seed=seed + 1_000 * _trainings_before(run, profile), device=device, folder=folder,
+            progress=progress, compile=compile, identity=identity, until=until,
         )  # fmt: skip
         _round_to_half(training.model)
         record = _described(run, profile, identity, before, training) | code
