@@ -15,7 +15,7 @@ JOBS_FLAG := $(if $(JOBS),--jobs $(JOBS))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help env figures test test-library test-slow lab train sweep bench publish lint clean
+.PHONY: help env figures test test-library test-slow drills test-lowest audit lab train sweep bench publish lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 | /p' Makefile | awk -F ' [|] ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -60,16 +60,28 @@ test: lint env  ## everything that must hold: style, imports, what is committed,
 test-library: $(LIBRARY)  ## the library's tests and examples alone, without the series
 	@$(PY) pytest -m "not slow" -n auto --dist loadgroup tests/library pixellib $(OPTIONS)
 
-test-slow: env  ## the drills that take minutes
+test-slow: env  ## the tests that take minutes
 	@$(PY) pytest -m slow $(OPTIONS)
+
+drills: env  ## kill -9, damage, full disks, Slurm and the like, done on purpose; says what was survived
+	@$(PY) pytest -m "" tests/drills $(OPTIONS)
+
+test-lowest:  ## the library's tests with the lowest versions that pyproject.toml allows
+	@"$(PYTHON)" -m venv build/lowest
+	@build/lowest/bin/python -m pip install -q -c requirements/lowest.txt -e '.[dev]'
+	@build/lowest/bin/python -m pytest -m "not slow" -n auto --dist loadgroup -p no:cacheprovider tests/library $(OPTIONS)
+
+audit: env  ## known vulnerabilities of the installed packages, as pip-audit reports them
+	@$(PY) pip install -q pip-audit
+	@$(PY) pip_audit --skip-editable $(OPTIONS)
 
 lint: $(LIBRARY)  ## style of code and notebooks, and who imports whom
 	@$(PY) ruff check
 	@$(PY) ruff format --check
 	@$(VENV)/bin/lint-imports --no-logo
 
-lab: env  ## Jupyter Lab on the notebooks
-	@$(PY) jupyter lab --notebook-dir=notebooks $(OPTIONS)
+lab: env  ## Jupyter Lab, opened at the README's list of notebooks
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter" $(PY) jupyter lab $(OPTIONS)
 
 train: env  ## train a run, or go on with it: make train RUN=iwae-k1
 	@test -n "$(RUN)" || { echo "Which run? make train RUN=..., one of:" >&2; $(PY) pixellib runs >&2; exit 1; }

@@ -17,7 +17,7 @@ from pixellib.series import notebook_inputs, paths
 PROFILE = config.get("profile", "reference")
 BUILD = f"build/{PROFILE}"
 RUNS = str(paths.WORK).removeprefix(f"{paths.ROOT}/")
-TEMPLATES = ["pixellib/series/site/render.py", *glob("pixellib/series/site/templates/**/*.j2", recursive=True)]
+SITE = ["pixellib/series/site/render.py", *glob("pixellib/series/site/[st]*/**/*.*", recursive=True)]
 NAMES = sorted(glob_wildcards(r"notebooks/{name,\d\d_\w+}.ipynb").name)
 
 
@@ -29,7 +29,7 @@ localrules:
     all,
     sweep,
     page,
-    index,
+    front,
 
 
 rule all:
@@ -101,20 +101,26 @@ rule run:
 rule page:
     input:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
-        template=TEMPLATES,
+        site=SITE,
     output:
         f"{BUILD}/site/{{name}}.html",
+        f"{BUILD}/site/{{name}}.ipynb",
     log:
         f"{BUILD}/logs/{{name}}.page.log",
     shell:
-        "{sys.executable:q} -m pixellib.series.site.render page {output:q} {input.executed:q} 2>&1 | tee {log:q}"
+        "{sys.executable:q} -m pixellib.series.site.render page {BUILD}/site {input.executed:q} 2>&1 | tee {log:q}"
 
 
-rule index:
+rule front:
     input:
         executed=expand("{build}/notebooks/{name}.ipynb", build=BUILD, name=NAMES),
-        template=TEMPLATES,
+        site=SITE,
     output:
         f"{BUILD}/site/index.html",
+        f"{BUILD}/site/playground.html",
+        f"{BUILD}/site/playground.js",
+        f"{BUILD}/site/search.js",
+        f"{BUILD}/site/site.js",
+        f"{BUILD}/site/style.css",
     shell:
-        "{sys.executable:q} -m pixellib.series.site.render index {output:q} {input.executed:q}"
+        "{sys.executable:q} -m pixellib.series.site.render front {BUILD}/site {input.executed:q}"

@@ -1,8 +1,7 @@
 """Log-likelihoods of held-out images: every image counted once, with standard errors, on one process or many."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pixellib import devices, seeds
-from pixellib.models.base import ImageModel
+from pixellib.models.base import ImageModel, eval_mode
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def evaluate(
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         torch.inference_mode(),
-        _eval_mode(model),
+        eval_mode(model),
         devices.autocast(device, precision),
     ):
         for start in tqdm(batches, desc="evaluate", disable=not progress or rank > 0):
@@ -161,13 +160,16 @@ def m_sample_bound(
 
 
 def check_data(images: Tensor, labels: Tensor | None = None, which: str = "") -> None:
-    """ValueError unless images are uint8 (N, C, H, W), with one label each if there are labels. which: for errors.
+    """ValueError unless images are integers (N, C, H, W), uint8 or, beyond 256 levels, int64, with one label each if
+    there are labels. which: for errors.
 
     >>> check_data(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([3, 4]))
     """
-    if images.dtype != torch.uint8 or images.dim() != 4:
-        shape = tuple(images.shape)
-        raise ValueError(f"{which}images must be uint8 of shape (N, C, H, W), got {images.dtype} of shape {shape}")
+    if images.dtype not in (torch.uint8, torch.int64) or images.dim() != 4:
+        raise ValueError(
+            f"{which}images must be uint8, or int64 beyond 256 levels, of shape (N, C, H, W), got {images.dtype} of "
+            f"shape {tuple(images.shape)}"
+        )
     if labels is not None and (labels.dim() == 0 or len(labels) != len(images)):
         num_labels = len(labels) if labels.dim() else "a single number"
         raise ValueError(f"there must be one label per image: got {len(images)} {which}images, {num_labels} labels")
@@ -178,15 +180,3 @@ def _check_samples(model: ImageModel, num_samples: int) -> None:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     if not hasattr(model, "log_weights"):
         raise ValueError(f"{type(model).__name__} has no log-weights: num_samples is for models with latent variables")
-
-
-@contextmanager
-def _eval_mode(model: ImageModel) -> Iterator[None]:
-    """The model in eval mode; afterwards, come what may, each of its modules in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

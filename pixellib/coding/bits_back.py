@@ -12,18 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from tqdm.auto import tqdm
 
 from pixellib import devices
 from pixellib.coding.entropy import astray, categorical, constriction, index_of, probabilities
 from pixellib.models.base import ImageModel
 
-STEPS, FURTHEST = 256, 16  # latents lie between -FURTHEST and FURTHEST
+STEPS, FURTHEST = 64, 8  # latents lie between -FURTHEST and FURTHEST
 
 
-def encode(model: ImageModel, batches: Sequence[Tensor], precision: str) -> np.ndarray:
+def encode(model: ImageModel, batches: Sequence[Tensor], precision: str, progress: bool = False) -> np.ndarray:
     """The code words, uint32, of all batches of images uint8 (B, C, H, W). The model is in evaluation mode."""
     stack = _stack(_random_bits(model, batches[0], precision))
-    for x in batches:
+    for x in tqdm(batches, "compress", unit="batch", disable=not progress):
         z = _pop_latent(stack, *_posterior(model, x, precision))
         pixels = _pixels(model, z, x, precision)
         for channel in reversed(range(x.shape[1])):
@@ -33,10 +34,12 @@ def encode(model: ImageModel, batches: Sequence[Tensor], precision: str) -> np.n
     return stack.get_compressed()
 
 
-def decode(model: ImageModel, words: np.ndarray, batches: Sequence[Tensor], precision: str) -> None:
+def decode(
+    model: ImageModel, words: np.ndarray, batches: Sequence[Tensor], precision: str, progress: bool = False
+) -> None:  # fmt: skip
     """Set the images of all batches to what the code words stand for."""
     stack = constriction().stream.stack.AnsCoder(words)
-    for x in reversed(batches):
+    for x in tqdm(batches[::-1], "decompress", unit="batch", disable=not progress):
         with astray():
             z = stack.decode(_latents(), *_prior(len(x) * model.num_latents[0]))
         pixels = _pixels(model, z, x, precision)

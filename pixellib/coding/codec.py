@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from pixellib import checkpoints, devices
 from pixellib.coding import bits_back, pixel_by_pixel
 from pixellib.coding.container import Block, CodingError, checksum, pack, unpack
-from pixellib.models.base import ImageModel
+from pixellib.models.base import ImageModel, eval_mode
 from pixellib.models.checks import check_counts, check_images, check_sampling, refuse_condition
 
 
@@ -68,8 +68,8 @@ def compress(
         blocks = [Block(pixel_by_pixel.encode(model, x, given, precision), checksum(x)) for x, given in bar]
     else:
         refuse_condition(model, condition)
-        with _evaluating(model):
-            blocks = [Block(bits_back.encode(model, batches, precision), checksum(images))]
+        with eval_mode(model):
+            blocks = [Block(bits_back.encode(model, batches, precision, progress), checksum(images))]
     return pack(header, blocks)
 
 
@@ -108,8 +108,8 @@ def decompress(
                 pixel_by_pixel.decode(model, block.words, batches[number], conditions[number], precision)
                 _compare(batches[number], number, blocks, header)
         else:
-            with _evaluating(model):
-                bits_back.decode(model, blocks[0].words, batches, precision)
+            with eval_mode(model):
+                bits_back.decode(model, blocks[0].words, batches, precision, progress)
             _compare(images, 0, blocks, header)
     return images.cpu()
 
@@ -153,13 +153,3 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _evaluating(model: ImageModel) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -37,6 +37,10 @@ CIFAR10_SUMS = {
         "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
     ),
 }
+AUSTEN_SUMS = {  # of the texts, decompressed
+    "train": "47a3e7eb1c04dcd13db8a2dab3324683b0b73c82a574ebc4000b4165fc808305",
+    "test": "726513a6c18bb678427bcbcf7c72d0d20816a67c25b0471b26ddcabf3ebac140",
+}
 OFFLINE_CROPS_SUM = "c8085a79041317bf9bfeaa792758c947d4fb3ff871f6c1e98f37c100b2bbbfb9"
 
 
@@ -71,6 +75,13 @@ def offline_crops(part: str) -> Arrays:
     return crops[rows], labels[rows]
 
 
+def austen(part: str) -> Arrays:
+    """Novels, cut into pieces of 256 bytes: images of a single row. The rest of a text is left out."""
+    text = sources.read_xz(sources.embedded(f"austen/{part}.txt.xz"), AUSTEN_SUMS[part])
+    pieces = np.frombuffer(text, np.uint8)[: len(text) // 256 * 256].reshape(-1, 1, 256, 1)
+    return pieces, np.zeros(len(pieces), np.uint8)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set published in two parts, train and test: ``read`` maps a part's name to its arrays.
@@ -93,6 +104,7 @@ DATASETS = {
     "offline_crops": Dataset(
         offline_crops, (3, 32, 32), 400, 80, 80, "public domain and CC0", "embedded in the repository"
     ),
+    "austen": Dataset(austen, (1, 1, 256), 13_899, 1_692, 1_823, "public domain", "embedded in the repository"),
 }
 IMAGENET64 = "imagenet64"
 NAMES = (*DATASETS, IMAGENET64)
@@ -106,7 +118,8 @@ def load(name: str, split: str, root: str | Path | None = None) -> tuple[Tensor,
     ``imagenet64`` in the cache folder).
 
     Returns images uint8 (N, C, H, W), 0..255, contiguous, and labels int64 (N,): the digit, the class, the
-    photograph a crop was cut from; zeros for imagenet64, whose folder states none. The images of imagenet64
+    photograph a crop was cut from; zeros for imagenet64, whose folder states none, and for austen, a text whose
+    "images" are pieces of 256 bytes in a row. The images of imagenet64
     are mapped from a file, the others are in memory.
 
     Raises ValueError for an unknown name or split, FileNotFoundError for data that are not there and could
@@ -159,7 +172,7 @@ def describe() -> list[dict[str, object]]:
     Downloads and reads nothing. The sizes of imagenet64 are those of the reader's folder, so None here.
 
     >>> [row["name"] for row in describe()]
-    ['mnist', 'cifar10', 'offline_crops', 'imagenet64']
+    ['mnist', 'cifar10', 'offline_crops', 'austen', 'imagenet64']
     """
     rows = [
         {

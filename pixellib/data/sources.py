@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import shutil
 import subprocess
 import tarfile
@@ -49,6 +50,16 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     num_dims = data[3]
     shape = np.frombuffer(data, ">u4", num_dims, offset=4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * num_dims).reshape(shape)
+
+
+def read_xz(path: Path, sha256: str) -> bytes:
+    """The content of a file compressed by xz. sha256: of that content. RuntimeError where the file is broken."""
+    try:
+        data = lzma.decompress(path.read_bytes())
+    except lzma.LZMAError as error:
+        raise RuntimeError(f"{path} is broken: {reason(error)}") from error
+    verify(path, data, sha256)
+    return data
 
 
 def from_torchvision(dataset_class: type, folder: Path) -> dict[str, Arrays]:

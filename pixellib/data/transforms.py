@@ -89,8 +89,9 @@ def grey(x: Tensor) -> Tensor:
 class IntensityPermutation:
     """A permutation of the levels 0..L-1, drawn from a seed: it turns an ordered alphabet into an unordered one.
 
-    num_levels: L, at most 256. seed: 0 to 2^32 - 1. window: only levels in the same of consecutive windows of so many
-    are exchanged; None for all of them, and 1 leaves every level where it is. ValueError for other numbers.
+    num_levels: L; beyond 256, levels and symbols are int64 instead of uint8. seed: 0 to 2^32 - 1. window: only levels
+    in the same of consecutive windows of so many are exchanged; None for all of them, and 1 leaves every level where it
+    is. ValueError for other numbers.
 
     >>> permutation = IntensityPermutation(num_levels=8, seed=1)
     >>> x = torch.arange(8, dtype=torch.uint8)
@@ -101,8 +102,8 @@ class IntensityPermutation:
     def __init__(self, num_levels: int = 256, seed: int = 0, window: int | None = None):
         window = num_levels if window is None else window
         are_integers = isinstance(num_levels, int) and isinstance(window, int)
-        if not are_integers or not 1 <= num_levels <= 256 or not 1 <= window <= num_levels:
-            raise ValueError(f"expected 1..256 levels and windows of 1 to that many, got {num_levels}, {window}")
+        if not are_integers or not 1 <= window <= num_levels:
+            raise ValueError(f"expected at least 1 level and windows of 1 to that many, got {num_levels}, {window}")
         generator = torch.Generator().manual_seed(check_seed(seed))
         self._made_by = f"{num_levels}, {seed}, {window}"
         parts = torch.arange(num_levels).split(window)
@@ -115,21 +116,22 @@ class IntensityPermutation:
         >>> IntensityPermutation.of_table(torch.tensor([2, 0, 1]))(torch.tensor([0], dtype=torch.uint8))
         tensor([2], dtype=torch.uint8)
         """
-        if not 1 <= len(table) <= 256 or not torch.equal(table.long().sort().values, torch.arange(len(table))):
-            raise ValueError("a permutation's table holds the levels 0..L-1, each once, L at most 256")
+        if len(table) < 1 or not torch.equal(table.long().sort().values, torch.arange(len(table))):
+            raise ValueError("a permutation's table holds the levels 0..L-1, each once")
         permutation = cls(len(table))
         permutation._made_by = f"table={table.tolist()}"
         permutation._set(table)
         return permutation
 
     def _set(self, table: Tensor) -> None:
-        self.table, self.inverse_table = table.byte(), table.argsort().byte()
+        dtype = torch.uint8 if len(table) <= 256 else torch.int64
+        self.table, self.inverse_table = table.to(dtype), table.argsort().to(dtype)
 
     def __repr__(self) -> str:
         return f"IntensityPermutation({self._made_by})"
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Symbols for levels, both uint8 of any shape. ValueError for other types and values."""
+        """Symbols for levels, both of any shape. ValueError for other types and values."""
         return self._look_up(self.table, x)
 
     def inverse(self, symbols: Tensor) -> Tensor:
@@ -138,9 +140,12 @@ class IntensityPermutation:
 
     @staticmethod
     def _look_up(table: Tensor, x: Tensor) -> Tensor:
-        _require_uint8("IntensityPermutation", x)
-        if x.numel() and (largest := int(x.max())) >= len(table):
-            raise ValueError(f"IntensityPermutation expected values 0..{len(table) - 1}, got {largest}")
+        if x.dtype != table.dtype:
+            expected = str(table.dtype).removeprefix("torch.")
+            raise ValueError(f"IntensityPermutation expected {expected}, values 0..{len(table) - 1}, got {x.dtype}")
+        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < len(table):
+            values = f"{int(x.min())}..{int(x.max())}"
+            raise ValueError(f"IntensityPermutation expected values 0..{len(table) - 1}, got {values}")
         return table.to(x.device)[x.int()]
 
 

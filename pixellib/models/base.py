@@ -2,6 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -69,3 +71,24 @@ class WeightedModel(ImageModel):
         """The bound L_M with M = self.num_samples, float (B,), in nats, by one draw of M weights for each image."""
         refuse_condition(self, condition)
         return self.log_weights(x, self.num_samples).logsumexp(0) - math.log(self.num_samples)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode; afterwards, come what may, each of its modules in the mode it was in.
+
+    >>> from pixellib.models import IWAE
+    >>> model = IWAE()
+    >>> with eval_mode(model):
+    ...     print(model.training)
+    False
+    >>> model.training
+    True
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -186,12 +186,12 @@ def decompress(
 
 @app.command()
 def compressed() -> None:
-    """Write all test digits into files with each model, read them back in another process, and record both."""
+    """Write all test digits into files, with models and in ordinary formats, read them back, and record both."""
     from pixellib.series import compressed
 
     for row in compressed.measure()["rows"]:
         images, bits = f"{row['num_images']:,} images", f"{row['bits_per_dim']} bits per dimension"
-        print(f"{row['run']}: {images}, {row['bytes']:,} bytes, {bits}")
+        print(f"{row['name']}: {images}, {row['bytes']:,} bytes, {bits}")
 
 
 @app.command()

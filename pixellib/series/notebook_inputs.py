@@ -15,6 +15,7 @@ from pathlib import Path
 from pixellib.series import paths
 
 PRESENTATION = ("figures.py", "tables.py")  # modules of the series that decide how every notebook's outputs look
+NO_RUNS = ("bench.json", "compressed.json", "make_figures.json")  # other records, whose names are ordinary words
 
 
 def of(text: str) -> list[Path]:
@@ -26,6 +27,8 @@ def of(text: str) -> list[Path]:
     series = paths.ROOT / "pixellib" / "series"
     library = [path for path in (paths.ROOT / "pixellib").rglob("*.py") if not path.is_relative_to(series)]
     presentation = [path for name in PRESENTATION if (path := series / name).exists()]
+    if "formats.formats(" in text:
+        presentation.append(series / "formats.py")
     if "pixellib.series.permuted" in text:
         presentation += (series / "permuted").glob("*.py")
     return sorted({*library, *presentation, *_results(text)})
@@ -53,9 +56,12 @@ def digest(cells: Iterable[Mapping]) -> str:
 def _results(text: str) -> list[Path]:
     """Shipped records and checkpoints of the runs that a text names, and those behind the tables it asks for."""
     files = [*paths.RESULTS.glob("*.json"), *paths.CHECKPOINTS.glob("*.safetensors")]
+    files = [path for path in files if path.name not in NO_RUNS]
     named = [path for path in files if _names(text, re.sub(r"-seed\d+$", "", path.stem))]
     if "runs.benchmark(" in text:
         named += paths.RESULTS.glob("bench.json")
+    if "runs.compressed(" in text:
+        named += paths.RESULTS.glob("compressed.json")
     if re.search(r"\bsweep\.\w+\(", text):
         named += paths.RESULTS.glob("permuted-*.json")
     return named

@@ -12,15 +12,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from pixellib import checkpoints, files
-from pixellib.series import build, doctor, execute, notebook_inputs, paths, runs
+from pixellib.series import build, doctor, execute, front_page, notebook_inputs, paths, runs
 from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 
-WAITED_FOR = (  # rows of the benchmark that the README shows
-    "pixelcnnpp-mnist-softmax-32: sampling 16 images",
-    "PixelCNN++, full size: sampling 256 images, 32 x 32",
-    "IWAE, likelihood by 5,000 samples of 10,000 images",
-)
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -93,16 +88,23 @@ def state_results() -> None:
 
 def readmes() -> list[Path]:
     """The texts outside of notebooks that have parts made from records."""
-    return [path for folder in (".", "benchmarks") if (path := paths.ROOT / folder / "README.md").exists()]
+    folders = (".", "benchmarks", "figures/results")
+    return [path for folder in folders if (path := paths.ROOT / folder / "README.md").exists()]
 
 
 def with_results(text: str) -> str:
     """A text with its generated parts made anew from the records.
 
-    They stand between comments such as `<!-- results: ... -->` and `<!-- /results -->`. There are four: results,
-    the table of speed and its summary, and the verdict of notebook 10.
+    They stand between comments such as `<!-- results: ... -->` and `<!-- /results -->`. There are five: the path
+    through the notebooks, some results and all of them, the table of speed, and the verdict of notebook 10.
     """
-    parts = {"results": _results, "speed": _speed, "waiting": _waiting, "verdict": sweep.verdict}
+    parts = {
+        "path": front_page.learning_path,
+        "results": front_page.results,
+        "all results": _results,
+        "speed": _speed,
+        "verdict": sweep.verdict,
+    }
     for name, generate in parts.items():
         part = re.compile(rf"(<!-- {name}: .*? -->\n).*?(<!-- /{name} -->)", flags=re.DOTALL)
         if part.search(text):
@@ -138,12 +140,6 @@ def _speed() -> str:
     from pixellib.series.tables import speed_markdown
 
     return speed_markdown(runs.benchmark()) if (paths.RESULTS / "bench.json").exists() else ""
-
-
-def _waiting() -> str:
-    from pixellib.series.tables import speed_summary
-
-    return speed_summary(runs.benchmark(), WAITED_FOR) if (paths.RESULTS / "bench.json").exists() else ""
 
 
 def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:

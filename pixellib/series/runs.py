@@ -67,3 +67,8 @@ def curve(record: Mapping) -> list[dict]:
 def benchmark() -> dict:
     """The shipped record of `make bench`: hardware and rows. FileNotFoundError if there is none."""
     return files.read_json(paths.RESULTS / "bench.json", ("hardware", "rows"))
+
+
+def compressed() -> dict:
+    """The shipped record of `pixellib compressed`: hardware, and a row for each model and format. FileNotFoundError."""
+    return files.read_json(paths.RESULTS / "compressed.json", ("hardware", "rows"))

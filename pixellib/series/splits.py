@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pixellib import data
 from pixellib.data.transforms import IntensityPermutation, binarise
+from pixellib.series.permuted.text import BytePairs
 
 if TYPE_CHECKING:
     from pixellib.models import ImageModel
@@ -51,8 +52,11 @@ class Splits:
 
     def levels(self, split: str) -> Tensor:
         """The images before binarisation and before they became symbols, uint8 (N, C, H, W); codes instead, if the run
-        is of the codes of a VQ-VAE.
+        is of the codes of a VQ-VAE; pieces of 128 tokens, int64 (N, 1, 1, 128), if it is of tokens of a text.
         """
+        if self._pairs is not None:
+            tokens = torch.tensor(self._pairs.tokens(self._text(split)))
+            return tokens[: len(tokens) // 128 * 128].view(-1, 1, 1, 128)
         encoder = self._encoder
         if encoder is None:
             return self._load(split)[0]
@@ -71,6 +75,15 @@ class Splits:
     def _encoder(self) -> "ImageModel | None":
         codes = self.run.symbols.codes if self.run.symbols else None
         return codes.trained(self.profile).to("cpu") if codes else None
+
+    def _text(self, split: str) -> bytes:
+        return self._load(split)[0].numpy().tobytes()
+
+    @cached_property
+    def _pairs(self) -> "BytePairs | None":
+        if not self.run.symbols or not self.run.symbols.tokens:
+            return None
+        return BytePairs.learn(self._text("train"), self.run.symbols.tokens)
 
     @cached_property
     def _order(self) -> IntensityPermutation | None:

@@ -39,13 +39,6 @@ def speed_markdown(benchmark: Mapping) -> str:
     return f"{head}\n\n{_markdown(rows, numbers=('ours', 'plain reference', 'ratio', 'earlier', 'earlier / ours'))}"
 
 
-def speed_summary(benchmark: Mapping, names: Sequence[str]) -> str:
-    """A list of the named rows, for readers who want to know how long they will wait."""
-    rows = {row["name"]: row for row in benchmark["rows"]}
-    lines = [f"- {name}: {_seconds(rows[name], 'seconds', 2)}" for name in names if name in rows]
-    return f"On {benchmark['hardware']}:\n\n" + "\n".join(lines)
-
-
 def _measure(record: Mapping) -> str:
     last = record["results"][-1]
     if record.get("unit", "nats") == "nats":
@@ -98,6 +91,6 @@ def _markdown(rows: Sequence[Mapping[str, str]], numbers: Sequence[str]) -> str:
     return table.to_markdown(index=False, colalign=sides, disable_numparse=True)
 
 
-def _seconds(row: Mapping, key: str, digits: int = 3) -> str:
-    """Written out, in so many digits: 75,200 s."""
-    return f"{float(f'{row[key]:.{digits}g}'):,g} s" if key in row else NONE
+def _seconds(row: Mapping, key: str) -> str:
+    """Written out, in three digits: 75,200 s."""
+    return f"{float(f'{row[key]:.3g}'):,g} s" if key in row else NONE

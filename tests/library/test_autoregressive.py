@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pixellib import Settings, evaluate, fit
 from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, LogisticMixture
 from pixellib.models import GatedPixelCNN, PixelCNN
 from pixellib.models.autoregressive.leak_test import assert_causal
@@ -225,12 +226,27 @@ def test_networks_that_cannot_be_built_are_refused(family):
             family(kernel_size=kernel)
     with pytest.raises(ValueError, match="num_layers must be at least 1, got 0"):
         family(num_layers=0)
-    with pytest.raises(ValueError, match="256 or fewer levels"):
-        family(likelihood=Categorical(1000))
     with pytest.raises(ValueError, match="32 features do not divide into 3 ordered channels"):
         family(channels=3, num_filters=32)
     with pytest.raises(ValueError, match=r"expected images \(B, 1, H, W\), got \(2, 3, 5, 4\)"):
         build(family).log_prob(torch.zeros(2, 3, 5, 4, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("likelihood", [Categorical(1000), LogisticMixture(3, "truncated", num_levels=1000)])
+def test_more_than_256_levels_are_trained_evaluated_and_drawn(likelihood):
+    """Such as words: images of a single row, of integers that do not fit into a byte."""
+    model = GatedPixelCNN(
+        1, (1, 12), num_layers=1, num_filters=4, kernel_size=3, embedding=4, likelihood=likelihood
+    )  # fmt: skip
+    x = torch.arange(960).view(80, 1, 1, 12)
+    before = evaluate(model, x).bits_per_dim
+    training = fit(model, x, Settings(steps=30, batch_size=20, learning_rate=0.05, ema_decay=None), progress=False)
+    assert evaluate(training.model, x).bits_per_dim < before
+    drawn = training.model.sample(3, given=(x[0], 0))
+    assert drawn.dtype == torch.int64 and drawn.shape == (3, 1, 1, 12) and drawn.max() > 255
+    assert_causal(model)
+    with pytest.raises(ValueError, match=r"expected a given image int64 \(1, 1, 12\)"):
+        training.model.sample(3, given=(x[0].to(torch.uint8), 0))
 
 
 def test_an_interrupted_sampling_leaves_the_model_as_it_was():

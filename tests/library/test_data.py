@@ -25,6 +25,7 @@ def own_copy(tmp_path, monkeypatch):
         "mnist/t10k-images-idx3-ubyte.gz",
         "mnist/t10k-labels-idx1-ubyte.gz",
         "offline_crops/crops.png",
+        "austen/test.txt.xz",
     ):
         target = tmp_path / "data" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +34,7 @@ def own_copy(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("name", ["mnist", "offline_crops"])
+@pytest.mark.parametrize("name", ["mnist", "offline_crops", "austen"])
 def test_embedded_data_have_the_shapes_and_sizes_that_describe_states(name):
     (stated,) = [row for row in describe() if row["name"] == name]
     for split in SPLITS:
@@ -42,7 +43,15 @@ def test_embedded_data_have_the_shapes_and_sizes_that_describe_states(name):
         assert images.shape == (stated["sizes"][split], *stated["shape"])
         assert labels.shape == (stated["sizes"][split],)
         assert images.is_contiguous()
-        assert images.min() == 0 and images.max() == 255
+        if name != "austen":
+            assert images.min() == 0 and images.max() == 255
+
+
+def test_the_text_is_that_of_the_novels_piece_by_piece():
+    train, validation, test = (bytes(load("austen", split)[0].flatten().tolist()) for split in SPLITS)
+    assert train.startswith(b"EMMA\n\nBy Jane Austen") and b"It is a truth universally acknowledged" in train
+    assert b"NORTHANGER ABBEY\n" in train[-256:] + validation[:256], "which is all of the validation split"
+    assert test.startswith(b"Persuasion") and b"Sir Walter Elliot, of Kellynch Hall" in test
 
 
 def test_mnist_splits_are_the_published_parts_with_validation_at_the_end():
@@ -85,13 +94,13 @@ def test_no_part_of_an_evaluation_crop_was_seen_in_training():
 def test_readme_lists_every_embedded_file_with_its_checksum():
     text = (sources.EMBEDDED / "README.md").read_text()
     listed = dict(re.findall(r"^\| `([\w./-]+)` \| [\d,]+ \| `([0-9a-f]{64})` \|$", text, re.MULTILINE))
-    files = [p for folder in ("mnist", "offline_crops") for p in (sources.EMBEDDED / folder).iterdir()]
+    files = [p for folder in ("mnist", "offline_crops", "austen") for p in (sources.EMBEDDED / folder).iterdir()]
     found = {str(p.relative_to(sources.EMBEDDED)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     assert listed == found
     # The checksums that loading compares with are stated too.
     sums = [s for pair in datasets.MNIST_SUMS.values() for s in pair]
     sums += [s for pair in datasets.CIFAR10_SUMS.values() for s in pair]
-    assert [s for s in [*sums, datasets.OFFLINE_CROPS_SUM] if s not in text] == []
+    assert [s for s in [*sums, *datasets.AUSTEN_SUMS.values(), datasets.OFFLINE_CROPS_SUM] if s not in text] == []
 
 
 def test_embedded_mnist_is_compressed_without_name_or_time():
@@ -124,7 +133,12 @@ def other_content(data):
 
 @pytest.mark.parametrize("spoil", [truncate, flip_a_bit, other_content, lambda data: b""])
 @pytest.mark.parametrize(
-    "name, file", [("mnist", "mnist/t10k-images-idx3-ubyte.gz"), ("offline_crops", "offline_crops/crops.png")]
+    "name, file",
+    [
+        ("mnist", "mnist/t10k-images-idx3-ubyte.gz"),
+        ("offline_crops", "offline_crops/crops.png"),
+        ("austen", "austen/test.txt.xz"),
+    ],
 )
 def test_a_spoilt_embedded_file_is_refused_by_name(own_copy, name, file, spoil):
     load(name, "test")
@@ -154,7 +168,7 @@ def test_describe_names_every_data_set_and_what_is_here(tmp_path):
     assert tuple(rows) == NAMES
     assert all(row["licence"] and row["source"] for row in rows.values())
     here = {name for name, row in rows.items() if row["present"]}
-    assert here == {"mnist", "offline_crops"}  # the cache is empty
+    assert here == {"mnist", "offline_crops", "austen"}  # the cache is empty
     assert rows["cifar10"]["sizes"] == {"train": 45_000, "validation": 5_000, "test": 10_000}
     assert not (tmp_path / "cache").exists()  # and stays so: nothing was fetched
     (tmp_path / "cache/cifar10").mkdir(parents=True)

@@ -104,6 +104,15 @@ def test_permutations_follow_from_their_seed():
     assert torch.equal(IntensityPermutation()(image)[1, 2, 3, 4], tables[0][image[1, 2, 3, 4].int()])
 
 
+def test_more_than_256_symbols_are_int64():
+    permutation = IntensityPermutation(1000, seed=1)
+    levels = torch.arange(1000)
+    assert permutation(levels).dtype == torch.int64 and permutation(levels).sort().values.equal(levels)
+    assert permutation.inverse(permutation(levels)).equal(levels)
+    with pytest.raises(ValueError, match=r"expected values 0\.\.999, got -1\.\.3"):
+        permutation(torch.tensor([3, -1]))
+
+
 @pytest.mark.parametrize(("options", "x"), [
     ({"num_levels": 257}, LEVELS), ({"num_levels": 0}, LEVELS), ({"window": 0}, LEVELS), ({"window": 300}, LEVELS),
     ({"num_levels": 8}, LEVELS), ({}, LEVELS.float()), ({"num_levels": 2.5}, LEVELS), ({}, torch.empty(0)),

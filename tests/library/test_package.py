@@ -9,6 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import pixellib
 
@@ -42,6 +45,25 @@ def run(code):
 def test_the_library_depends_on_seven_packages():
     # somebody who wants one likelihood must not have to install JupyterLab
     assert {"torch", "torchvision", "numpy", "PIL", "safetensors", "tqdm", "filelock"} == LIBRARY
+
+
+@pytest.mark.parametrize("name", ["tested", "lowest"])
+def test_the_exact_versions_keep_to_the_bounds(name):
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    pinned = {}
+    for line in text.splitlines():
+        requirement = Requirement(line)
+        pinned.setdefault(canonicalize_name(requirement.name), []).append(next(iter(requirement.specifier)).version)
+    extras = PROJECT["optional-dependencies"]
+    for line in [*PROJECT["dependencies"], *extras["series"], *extras["dev"]]:
+        stated = Requirement(line)
+        if stated.name == PROJECT["name"]:
+            continue
+        versions = pinned[canonicalize_name(stated.name)]
+        assert all(stated.specifier.contains(version) for version in versions), line
+        if name == "lowest":
+            lowest = next(one.version for one in stated.specifier if one.operator == ">=")
+            assert min(map(Version, versions)).release[:2] == (*Version(lowest).release, 0)[:2], line
 
 
 HIDE = f"""

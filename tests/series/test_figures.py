@@ -181,8 +181,3 @@ def test_a_table_of_speed_is_of_one_torch_and_of_what_is_possible():
         tables.speed_markdown(speed({}, {"torch": "2.10"}))
     with pytest.raises(ValueError, match="more than the machine can do: odd work"):
         tables.speed_markdown(speed({}, {"name": "odd work", "share_of_matmul": 1.01}))
-
-
-def test_the_summary_of_speed_names_the_rows_that_there_are():
-    text = tables.speed_summary(speed({}, {"name": "other work", "seconds": 20.0}), ["other work", "no work"])
-    assert text == "On an abacus:\n\n- other work: 20 s"

@@ -96,7 +96,7 @@ def test_a_python_that_is_too_old_or_missing_is_named(checkout):
 
 def test_every_target_is_listed_and_calls_what_it_says(checkout):
     targets = ["env", "figures", "test", "test-library", "test-slow", "lab", "train", "sweep", "bench", "publish"]
-    targets += ["lint", "clean"]
+    targets += ["lint", "clean", "drills", "test-lowest", "audit"]
     listing = make(checkout).stdout
     assert all(f"make {target} " in listing for target in targets) and "TORCH_INDEX" in listing
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
@@ -113,10 +113,11 @@ def test_every_target_is_listed_and_calls_what_it_says(checkout):
         ],
         ("test-library",): ["-m pytest -m not slow -n auto --dist loadgroup tests/library pixellib"],
         ("test-slow",): ["-m pytest -m slow"],
+        ("drills",): ["-m pytest -m  tests/drills"],
         ("train", "RUN=iwae-k1"): ["-m pixellib train iwae-k1 --profile reference"],
         ("sweep", "JOBS=2"): ["-m pixellib figures --profile reference --jobs 2 -- sweep"],
         ("publish",): ["-m pixellib publish"],
-        ("lab",): ["-m jupyter lab --notebook-dir=notebooks"],
+        ("lab",): ["-m jupyter lab"],
         ("bench",): ["-m pytest benchmarks -q"],
     }
     for arguments, wanted in expected.items():

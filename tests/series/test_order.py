@@ -5,7 +5,7 @@ import torch
 
 from pixellib import data
 from pixellib.data import IntensityPermutation
-from pixellib.series.permuted.order import cooccurrence, order_by_neighbours
+from pixellib.series.permuted.order import by_frequency, cooccurrence, order_by_neighbours
 
 
 def test_neighbours_are_counted_in_both_directions():
@@ -44,6 +44,11 @@ def test_symbols_that_never_occur_come_last():
     assert sorted(places[level] for level in (3, 5, 7)) == [0, 1, 2] and places[3] == 1
     constant = order_by_neighbours(torch.full((1, 1, 2, 2), 4, dtype=torch.uint8), 6)
     assert sorted(constant.table.tolist()) == list(range(6))
+
+
+def test_the_most_frequent_symbol_comes_first_and_of_equals_the_smaller():
+    x = torch.tensor([5, 3, 7, 7, 7, 3], dtype=torch.uint8).view(1, 1, 1, 6)
+    assert by_frequency(x, 9)(torch.tensor([7, 3, 5, 0, 1], dtype=torch.uint8)).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_permutation_of_a_table_maps_as_the_table_says_and_refuses_others():

@@ -8,10 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
+def blocks(language, text=TEXT):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def test_the_snippets_run_one_after_the_other(tmp_path):
@@ -29,6 +30,17 @@ def test_the_snippets_run_one_after_the_other(tmp_path):
     assert loaded == "iwae-k50: loaded data/checkpoints/iwae-k50.safetensors"
     assert 70 < float(nats.split()[0]) < 110, "near the number in the table"
     assert sampled.startswith("pixelcnn-mnist-5x30: loaded data/checkpoints/")
+
+
+def test_the_model_of_your_own_is_trained_and_evaluated_as_it_stands(tmp_path):
+    (snippet,) = blocks("python", CONTRIBUTING)
+    (tmp_path / "model.py").write_text(snippet)
+    answer = subprocess.run(
+        [sys.executable, "model.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert 1.3 < float(answer.stdout.split()[0]) < 2.0, "far below the 8 bits of a guess"
 
 
 def test_links_lead_somewhere():

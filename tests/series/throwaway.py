@@ -17,7 +17,7 @@ from pixellib.series import build, execute, paths, publish, runs
 ROOT = Path(__file__).resolve().parents[2]
 MACHINERY = (
     "__init__", "__main__", "files", "data/cache", "series/__init__", "series/build", "series/check", "series/cli",
-    "series/execute", "series/notebook_inputs", "series/paths", "series/publish", "series/tables",
+    "series/execute", "series/front_page", "series/notebook_inputs", "series/paths", "series/publish", "series/tables",
     "series/permuted/__init__", "series/permuted/sweep",
 )  # fmt: skip
 SILENT_DOCTOR = """

@@ -27,14 +27,13 @@ class AutoregressiveModel(ImageModel):
     green's parameters may see red at their own pixel, blue's red and green. A likelihood with `coupled_channels` draws
     a pixel's channels together, and then no parameter may see its own pixel.
 
-    channels: C. size: (H, W) of the images that `sample` draws unless told otherwise. likelihood: of at most 256
-    levels. num_classes: if the model is conditioned on a class, condition is int64 (B,). condition_channels: if on a
-    map of D channels, condition is float (B, D, H, W). embedding: how many learned numbers stand for each level at the
-    network's input; if None, the level itself does, scaled to [-1, 1]. init_output: whether `initialise` sets the
-    output layer to where the likelihood says that training should begin.
+    channels: C. size: (H, W) of the images that `sample` draws unless told otherwise. likelihood: where it has more
+    than 256 levels, images are int64 instead of uint8. num_classes: if the model is conditioned on a class, condition
+    is int64 (B,). condition_channels: if on a map of D channels, condition is float (B, D, H, W). embedding: how many
+    learned numbers stand for each level at the network's input; if None, the level itself does, scaled to [-1, 1].
+    init_output: whether `initialise` sets the output layer to where the likelihood says that training should begin.
 
-    ValueError for numbers below 1, for a likelihood of more than 256 levels, and for conditioning on both a class and a
-    map.
+    ValueError for numbers below 1, and for conditioning on both a class and a map.
 
     >>> from pixellib.likelihoods import Bernoulli
     >>> class FromAbove(AutoregressiveModel):  # every pixel is predicted from the one above it
@@ -68,8 +67,6 @@ class AutoregressiveModel(ImageModel):
         check_counts(**{name: count for name, count in optional.items() if count is not None})
         if num_classes is not None and condition_channels is not None:
             raise ValueError("a model is conditioned on a class or on a map, not on both")
-        if likelihood.num_levels > 256:
-            raise ValueError(f"expected a likelihood of 256 or fewer levels, got {likelihood}")
         self.channels, self.likelihood, self.init_output = channels, likelihood, init_output
         self.num_classes, self.condition_channels = num_classes, condition_channels
         self.num_inputs = channels * (embedding or 1)

@@ -6,6 +6,7 @@ The idea of keeping activations is Ramachandran et al. 2017, "Fast generation fo
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,9 @@ from torch.nn.utils import parametrize
 from tqdm.auto import tqdm
 
 from pixellib import devices
+from pixellib.likelihoods.base import levels_dtype
 from pixellib.models.autoregressive.layers import Step
+from pixellib.models.base import eval_mode
 from pixellib.models.checks import check_counts, check_sampling, check_shape
 
 # what is put at a place, uint8 (B, C', 1, 1), given its distribution, its row and column, and which channels it has
@@ -36,7 +39,7 @@ def sample(
     precision: str = "auto",
     progress: bool = False,
 ) -> Tensor:
-    """Images drawn pixel by pixel, uint8 (num_samples, C, H, W): see AutoregressiveModel.sample."""
+    """Images drawn pixel by pixel, (num_samples, C, H, W): see AutoregressiveModel.sample."""
     height, width = check_shape(model.channels, size)
     device = check_sampling(model, num_samples, (model.channels, height, width))
     if not 0 < temperature < math.inf:
@@ -46,7 +49,7 @@ def sample(
     shape, num_known = (num_samples, model.channels, height, width), 0
     if given is not None:
         num_known = _check_given(given, shape, model.likelihood.num_levels)
-    x = torch.zeros(shape, dtype=torch.uint8, device=device)
+    x = torch.zeros(shape, dtype=levels_dtype(model.likelihood.num_levels), device=device)
     if given is not None:
         x[:, :, :num_known] = given[0][..., :num_known, :]
 
@@ -74,21 +77,17 @@ def fill(
 
     condition: as check_condition returns it. num_known: rows that are left as they are.
     """
-    was_training = [module for module in model.modules() if module.training]
-    model.eval()
     passes = cached_params if cached and model.supports_cache else naive_params
     steps = passes(model, x, condition, num_known, progress)
-    try:
-        # parametrize.cached(): weights are normalised once, not at every step
-        with torch.inference_mode(), parametrize.cached(), devices.autocast(x.device, precision):
-            for (row, column, channel), params in steps:
-                channels = slice(None) if channel is None else slice(channel, channel + 1)
-                chosen = choose(model.likelihood(params), row, column, channels)
-                x[:, channels, row, column] = chosen[..., 0, 0]
-    finally:
-        steps.close()
-        for module in was_training:
-            module.training = True
+    # parametrize.cached(): weights are normalised once, not at every step
+    with (
+        closing(steps), eval_mode(model), torch.inference_mode(), parametrize.cached(),
+        devices.autocast(x.device, precision),
+    ):  # fmt: skip
+        for (row, column, channel), params in steps:
+            channels = slice(None) if channel is None else slice(channel, channel + 1)
+            chosen = choose(model.likelihood(params), row, column, channels)
+            x[:, channels, row, column] = chosen[..., 0, 0]
 
 
 def naive_params(
@@ -157,11 +156,11 @@ def _draw(pixels: Distribution, temperature: float, generator: torch.Generator |
 
 def _check_given(given: tuple[Tensor, int], shape: tuple[int, ...], num_levels: int) -> int:
     """The number of known rows. ValueError if image or number do not fit images of that shape (B, C, H, W)."""
-    image, num_known = given
-    if image.dtype != torch.uint8 or image.shape not in (shape, shape[1:]):
+    (image, num_known), dtype = given, levels_dtype(num_levels)
+    if image.dtype != dtype or image.shape not in (shape, shape[1:]):
         raise ValueError(
-            f"expected a given image uint8 {shape[1:]}, or one for each of {shape[0]} samples, "
-            f"got {image.dtype} {tuple(image.shape)}"
+            f"expected a given image {str(dtype).removeprefix('torch.')} {shape[1:]}, or one for each of {shape[0]} "
+            f"samples, got {image.dtype} {tuple(image.shape)}"
         )
     if int(image.max()) >= num_levels:  # uint8 cannot be compared with 256
         raise ValueError(f"expected a given image of levels 0..{num_levels - 1}, got up to {int(image.max())}")

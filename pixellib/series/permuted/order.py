@@ -13,7 +13,7 @@ from pixellib.data.transforms import IntensityPermutation
 def cooccurrence(symbols: Tensor, num_levels: int = 256) -> Tensor:
     """How often each two symbols lie side by side, or one above the other: float64 (L, L), symmetric.
 
-    symbols: uint8 (N, C, H, W), values 0..L-1.
+    symbols: integers (N, C, H, W), values 0..L-1.
     """
     counts = torch.zeros(num_levels**2, dtype=torch.float64)
     x = symbols.long()
@@ -27,6 +27,12 @@ def used_first(symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:
     """The mapping that packs the symbols that occur into the first places, and leaves their order as it is."""
     occurs = symbols.flatten().int().bincount(minlength=num_levels) > 0
     return IntensityPermutation.of_table((~occurs).int().argsort(stable=True).argsort())
+
+
+def by_frequency(symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:
+    """The mapping that puts the symbol that occurs most often first, then the next; of equals, the smaller first."""
+    counts = symbols.flatten().int().bincount(minlength=num_levels)
+    return IntensityPermutation.of_table((-counts).argsort(stable=True).argsort())
 
 
 def order_by_neighbours(symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:

@@ -1,4 +1,4 @@
-"""Symbols whose neighbours may mean anything, in place of levels: what notebook 10 makes of images."""
+"""Symbols whose neighbours may mean anything, in place of levels: what notebook 10 makes of images and of text."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from pixellib.data.transforms import IntensityPermutation, grey
 from pixellib.likelihoods import Likelihood, Permuted
 from pixellib.models import ImageModel
-from pixellib.series.permuted.order import order_by_neighbours, used_first
+from pixellib.series.permuted.order import by_frequency, order_by_neighbours, used_first
 
 if TYPE_CHECKING:
     from pixellib.series.run import Run
@@ -22,8 +22,10 @@ class Symbols:
 
     permuted: what a permutation, drawn from a training's seed, is applied to, the targets alone or the inputs as well;
     window: see IntensityPermutation. order: what is then done to the symbols, as training images suggest it: those that
-    occur come first (`used_first`), or all are put in order (`order_by_neighbours`). codes: the run of a VQ-VAE,
-    trained with seed 0, whose codes take the place of levels.
+    occur come first (`used_first`), the frequent ones come first (`by_frequency`), or all are put in order
+    (`order_by_neighbours`). codes: the run of a VQ-VAE, trained with seed 0, whose codes take the place of levels.
+    tokens: how many byte-pair tokens, learned from the training split, take the place of the bytes of a text; None for
+    bytes.
 
     >>> from pixellib.likelihoods import LogisticMixture
     >>> Symbols(permuted="targets").likelihood(LogisticMixture(3), seed=1).permutation
@@ -32,15 +34,20 @@ class Symbols:
 
     permuted: Literal["targets", "inputs and targets"] | None = None
     window: int | None = None
-    order: Literal["used first", "neighbours"] | None = None
+    order: Literal["used first", "frequency", "neighbours"] | None = None
     codes: "Run | None" = None
+    tokens: int | None = None
+
+    @property
+    def num_symbols(self) -> int:
+        return self.tokens or 256
 
     def permutation(self, seed: int) -> IntensityPermutation:
-        return IntensityPermutation(256, seed, self.window)
+        return IntensityPermutation(self.num_symbols, seed, self.window)
 
     def of(self, x: Tensor, seed: int, order: IntensityPermutation | None = None) -> Tensor:
-        """The symbols that a training with that seed sees, uint8 (N, 1, H, W), for levels or codes of the same shape,
-        or colours (N, 3, H, W). order: as found by `find_order`.
+        """The symbols that a training with that seed sees, (N, 1, H, W), for levels, codes or tokens of the same
+        shape, or colours (N, 3, H, W). order: as found by `find_order`.
         """
         symbols = self.levels(x)
         if self.permuted == "inputs and targets":
@@ -51,8 +58,8 @@ class Symbols:
         """The order of symbols that training images, levels or codes (N, C, H, W), suggest. KeyError if `order` is
         None.
         """
-        find = {"used first": used_first, "neighbours": order_by_neighbours}[self.order]
-        return find(self.of(training_images, seed))
+        find = {"used first": used_first, "frequency": by_frequency, "neighbours": order_by_neighbours}[self.order]
+        return find(self.of(training_images, seed), self.num_symbols)
 
     def likelihood(self, base: Likelihood, seed: int) -> Likelihood:
         """The base, of permuted targets where the inputs are not permuted."""
@@ -60,7 +67,8 @@ class Symbols:
 
     def identity(self) -> dict:
         """What distinguishes these symbols, for the identity of a training; which codes they are is said there."""
-        return {"permuted": self.permuted, "window": self.window, "order": self.order}
+        tokens = {"tokens": self.tokens} if self.tokens else {}
+        return {"permuted": self.permuted, "window": self.window, "order": self.order} | tokens
 
     @torch.inference_mode()
     def bits_by_level(self, model: ImageModel, images: Tensor, levels: Tensor) -> dict[str, float]:
@@ -79,5 +87,5 @@ class Symbols:
 
     @staticmethod
     def levels(x: Tensor) -> Tensor:
-        """Levels of one channel, uint8 (N, 1, H, W), for those of one, or for colours (N, 3, H, W)."""
+        """Levels of one channel, (N, 1, H, W), for those of one, or for colours (N, 3, H, W)."""
         return grey(x) if x.shape[1] == 3 else x

@@ -1,11 +1,15 @@
 """Render executed notebooks for the site.
 
-python -m pixellib.series.site.render page OUT.html NOTEBOOK.ipynb           one page
-python -m pixellib.series.site.render index OUT.html [NOTEBOOK.ipynb ...]    the list of all
+python -m pixellib.series.site.render page FOLDER NOTEBOOK.ipynb           the page of one, and the file to download
+python -m pixellib.series.site.render front FOLDER NOTEBOOK.ipynb [...]    all else: contents, playground, search, style
 """
 
+import json
 import re
+import shutil
 import sys
+from collections.abc import Iterator
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,55 +18,77 @@ from jinja2 import Environment, FileSystemLoader, pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
 from traitlets.config import Config
 
 from pixellib import files
-from pixellib.series import paths
+from pixellib.series import execute
 
 TEMPLATES = Path(__file__).parent / "templates"
+STATIC = Path(__file__).parent / "static"
+HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link".*?</h2>', re.DOTALL)
+
+
+def _formula(latex: str, **options: str) -> str:
+    """MathML, with the space between a function and its argument that latex2mathml leaves out."""
+    function = r"<mi>(?:log|ln|exp|max|min|tanh)</mi>"
+    return re.sub(
+        rf"({function}|<msub>{function}.*?</msub>)(?=<m[ins])",
+        r'\1<mspace width="0.17em" />',
+        convert(latex, **options),
+    )
 
 
 class _Markdown(IPythonRenderer):
-    """Formulas become MathML, which browsers draw themselves: no script is loaded from anywhere."""
+    """Formulas become MathML, which browsers draw themselves; links lead to pages of the site, or elsewhere."""
 
     def inline_math(self, body: str) -> str:
-        return convert(body)
+        return _formula(body)
 
     def block_math(self, body: str) -> str:
-        return convert(body, display="block")
+        return _formula(body, display="block")
 
     def multiline_math(self, text: str) -> str:
         return self.block_math(text.strip().strip("$"))
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        notebook = re.fullmatch(r"(\d\d_\w+)\.ipynb(#.*)?", url)
+        if notebook and notebook[1] in execute.names():
+            url = f"{notebook[1]}.html{notebook[2] or ''}"
+        elif not url.startswith(("https:", "#")):  # a file that the site does not have
+            return text
+        return super().link(text, url, title)
+
+
+def _html(markdown: str) -> str:
+    return MarkdownWithMath(renderer=_Markdown(escape=False)).render(markdown)
 
 
 class _Exporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context: object, source: str) -> str:
-        return MarkdownWithMath(renderer=_Markdown(escape=False)).render(source)
+        return _html(source)
 
 
 def page(file: Path) -> str:
-    """The page of an executed notebook, without the cell papermill added, and its links turned to pages."""
+    """The page of an executed notebook, without the cell papermill added."""
     notebook = nbformat.read(file, as_version=4)
-    notebook.metadata["title"] = summary(file)["title"]
-    notebook.metadata.pop("papermill", None)
+    notebook.metadata |= {"title": summary(file)["title"], "file": file.stem, "beside": _beside(file.stem)}
     config = Config()
     config.HTMLExporter.template_name = "pixels"
     config.HTMLExporter.extra_template_basedirs = [str(TEMPLATES)]
+    config.HTMLExporter.extra_template_paths = [str(TEMPLATES)]
     config.HTMLExporter.preprocessors = ["nbconvert.preprocessors.TagRemovePreprocessor"]
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
-    notebook.metadata["beside"] = _beside(file.stem)
     html, _ = _Exporter(config=config).from_notebook_node(notebook)
-    headings = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', html)
-    contents = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in headings)
-    html = html.replace("<!-- contents -->", f"<ol>{contents}</ol>", 1)
-    return re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', html)
+    contents = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in HEADING.findall(html))
+    return html.replace("<!-- contents -->", f"<ol>{contents}</ol>", 1)
 
 
 def _beside(name: str) -> dict[str, str]:
     """The notebooks before and after one of the series, by name; without those that are not there."""
-    names = sorted(path.stem for path in (paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    names = execute.names()
     pairs = [("previous", one) for one, other in pairwise(names) if other == name]
     return dict(pairs + [("next", other) for one, other in pairwise(names) if one == name])
 
@@ -82,7 +108,7 @@ def summary(file: Path) -> dict:
     }
 
 
-def _figures(notebook):
+def _figures(notebook: NotebookNode) -> Iterator[dict[str, str]]:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             png = output.get("data", {}).get("image/png")
@@ -91,16 +117,47 @@ def _figures(notebook):
                 yield {"png": png.replace("\n", ""), "alt": alt}
 
 
-def index(notebooks: list[Path]) -> str:
-    """The list of all notebooks."""
+def sections(file: Path) -> list[dict[str, str]]:
+    """What is searched: for each section of a notebook its page, title, heading, anchor and text."""
+    notebook = nbformat.read(file, as_version=4)
+    html = "\n".join(_html(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    first, *others = HEADING.split(html)  # then anchor, heading, text, anchor, ...
+    found = [("", "", first), *zip(others[::3], others[1::3], others[2::3], strict=True)]
+    title = summary(file)["title"]
+    return [
+        {"page": file.stem, "title": title, "heading": _plain(heading), "anchor": anchor, "text": _plain(text)}
+        for anchor, heading, text in found
+    ]
+
+
+def _plain(html: str) -> str:
+    html = re.sub(r"<math.*?</math>|<h1.*?</h1>|<!--.*?-->", " ", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
+
+
+def front(notebooks: list[Path]) -> dict[str, str]:
+    """The files beside the pages of notebooks: name and text."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
-    return environment.get_template("contents.html.j2").render(pages=[summary(notebook) for notebook in notebooks])
+    found = [section for notebook in notebooks for section in sections(notebook)]
+    contents = environment.get_template("contents.html.j2")
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(STATIC.iterdir())} | {
+        "index.html": contents.render(pages=[summary(notebook) for notebook in notebooks]),
+        "playground.html": environment.get_template("playground.html.j2").render(),
+        "search.js": f"window.SECTIONS = {json.dumps(found, ensure_ascii=False)};\n",
+    }
 
 
-def main(kind: str, output: str, *notebooks: str) -> None:
-    sources = [Path(notebook) for notebook in notebooks]
-    html = page(*sources) if kind == "page" else index(sources)
-    files.write_atomically(output, lambda temporary: temporary.write_text(html, encoding="utf-8"))
+def main(kind: str, folder: str, *notebooks: str) -> None:
+    folder, sources = Path(folder), [Path(notebook) for notebook in notebooks]
+    folder.mkdir(parents=True, exist_ok=True)
+    written = front(sources) if kind == "front" else {f"{source.stem}.html": page(source) for source in sources}
+    for name, text in written.items():
+        files.write_atomically(folder / name, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    if kind == "page":
+        for source in sources:
+            files.write_atomically(
+                folder / source.name, lambda temporary, source=source: shutil.copy(source, temporary)
+            )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,177 @@
+"""The site as a reader meets it: opened from a disk, in a real browser, without a network."""
+
+import json
+import re
+from urllib.parse import unquote, urlsplit
+
+import browser
+import pytest
+import torch
+
+from pixellib.likelihoods import LogisticMixture
+from pixellib.series import execute
+from pixellib.series.site import render
+
+pytestmark = browser.needed
+NAMES = execute.names()
+PAGES = ["index", "playground", *NAMES]
+CONTRAST = """([one, other]) => {  // of two colours, as WCAG 2 defines it
+  const light = (colour) => {
+    const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = colour.match(/[\\d.]+/g).map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const [a, b] = [light(one), light(other)];
+  return Math.max(a, b) / Math.min(a, b);
+}"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a site") / "site"
+    sources = [str(execute.source(name)) for name in NAMES]
+    render.main("front", str(folder), *sources)
+    render.main("page", str(folder), *sources)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser.browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def visit(site, chromium):
+    """visit(name, **options) opens a page; `page.faults` has what the browser complains of or asks others for."""
+    contexts = []
+
+    def visit(name, **options):
+        context = chromium.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.faults = []
+        page.on("console", lambda message: message.type == "error" and page.faults.append(message.text))
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("requestfailed", lambda request: page.faults.append(f"failed: {request.url[:200]}"))
+        page.on("request", lambda request: request.url.startswith("http") and page.faults.append(request.url))
+        page.goto((site / f"{name}.html").as_uri())
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_complete_and_its_links_lead_somewhere(visit, site, name):
+    page = visit(name)
+    sizes = page.eval_on_selector_all("math", "all => all.map((m) => m.getBoundingClientRect().height)")
+    hidden = page.eval_on_selector_all("details:not([open]) math", "all => all.length")
+    assert sum(size == 0 for size in sizes) <= hidden, "a formula is not drawn"
+    images = page.eval_on_selector_all("img", "all => all.map((i) => [i.alt.trim(), i.naturalWidth])")
+    assert all(alt and width > 0 for alt, width in images)
+    for href in page.eval_on_selector_all("a[href]", "all => all.map((a) => a.href)"):
+        link = urlsplit(href)
+        if link.scheme == "file":
+            target = site / unquote(link.path).rpartition("/")[2]
+            assert target.is_file(), href
+            assert not link.fragment or f'id="{link.fragment}"' in target.read_text(encoding="utf-8"), href
+        else:
+            assert link.scheme == "https", href
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_cut_off_on_a_phone(visit, name):
+    page = visit(name, viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "the page itself must not scroll sideways"
+    cut = """all => all.filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'auto'
+                                      && getComputedStyle(e.parentElement).overflowX != 'auto').length"""
+    assert page.eval_on_selector_all("pre, table, .output_area, math[display=block]", cut) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_themes(visit, scheme):
+    page = visit(NAMES[0], color_scheme=scheme)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) > 384) == (scheme == "light")
+    for selector in (".text p", ".text a", ".contents a", ".highlight .k", ".highlight .s2", ".highlight .c1", "pre"):
+        colours = page.eval_on_selector_all(selector, """all => all.slice(0, 1).map((element) => {
+            let behind = element;
+            while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)') behind = behind.parentElement;
+            return [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor];
+        })""")  # fmt: skip
+        assert colours and page.evaluate(CONTRAST, colours[0]) >= 4.5, f"{selector}: {colours}"
+
+
+def test_the_button_chooses_a_theme(visit):
+    page = visit(NAMES[0], color_scheme="light")
+    button = page.locator("#theme")
+    seen = []
+    for _ in range(3):
+        button.click()
+        seen.append((button.inner_text(), page.evaluate("getComputedStyle(document.body).backgroundColor")))
+    assert [text for text, _ in seen] == ["theme: light", "theme: dark", "theme: system"]
+    assert seen[0][1] == seen[2][1] != seen[1][1]
+
+
+def test_code_is_copied(visit):
+    page = visit(NAMES[0])
+    first = page.locator(".input").first
+    first.hover()
+    first.locator(".copy").click()
+    first.get_by_text("copied").wait_for()
+    page.locator("#search").focus()
+    page.keyboard.press("Control+V")
+    assert 'profile = "reference"' in page.input_value("#search")
+    assert page.faults == []
+
+
+def test_search_finds_the_section_that_has_the_words(visit):
+    page = visit("index")
+    page.fill("#search", "reparameterisation")
+    link = page.locator("#found a").first
+    link.wait_for()
+    link.click()
+    page.wait_for_url("**/0*.html*")
+    assert "reparameteris" in page.inner_text("main").lower()
+    page.fill("#search", "no such words anywhere xyzzy")
+    page.get_by_text("Nothing found.").wait_for()
+    page.keyboard.press("Escape")
+    assert page.locator("#found a").count() == 0
+    assert page.faults == []
+
+
+def test_every_section_that_search_can_find_is_there(site):
+    found = json.loads(
+        (site / "search.js").read_text(encoding="utf-8").removeprefix("window.SECTIONS = ").rstrip(";\n")
+    )
+    assert {section["page"] for section in found} == set(NAMES)
+    for section in found:
+        anchor = section["anchor"]
+        assert not anchor or f'id="{anchor}"' in (site / f"{section['page']}.html").read_text(encoding="utf-8")
+
+
+def test_the_playground_draws_the_pmf_of_the_library(visit):
+    page = visit("playground")
+    before = page.evaluate("window.playground")
+    for name in page.locator("#presets button").all_inner_texts():
+        page.get_by_role("button", name=name, exact=True).click()
+        shown = page.evaluate("window.playground")
+        weights, means, scales = torch.tensor(shown["components"], dtype=torch.float64).T
+        # the library counts in multiples of half the range of levels, from its middle
+        params = torch.cat([weights.clamp(min=1e-30).log(), means / 127.5 - 1, (scales / 127.5).log()]).view(
+            1, -1, 1, 1
+        )
+        likelihood = LogisticMixture(3, coupled=False, min_log_scale=-20.0)
+        pmf = likelihood(params).conditional_log_pmf(torch.zeros(1, 1, 1, 1, dtype=torch.uint8)).exp()
+        torch.testing.assert_close(torch.tensor(shown["pmf"]).double(), pmf.flatten().double(), atol=1e-6, rtol=1e-5)
+    page.locator("#components input[type=range]").nth(1).fill("30")
+    assert page.evaluate("window.playground.pmf[30]") > before["pmf"][30]
+    page.locator("#plot").hover(position={"x": 200, "y": 100})
+    assert page.inner_text("#says") != ""
+    path = page.locator("#plot .bars").get_attribute("d")
+    page.check("#bits")
+    assert page.locator("#plot .bars").get_attribute("d") != path
+    assert page.faults == []
