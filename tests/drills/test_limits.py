@@ -55,7 +55,7 @@ def test_a_path_with_odd_characters(name, tmp_path, survived):
 @ROOT_ONLY
 def test_a_full_disk_ends_a_training_in_one_line_and_spoils_nothing(tmp_path, survived):
     train = [sys.executable, "-m", "pixellib", "train", "iwae-k1", "--profile", "quick", "--device", "cpu"]
-    script = 'mount -t tmpfs -o size=300k tmpfs "$0" && shift 0 && "$@"'
+    script = 'mount -t tmpfs -o size=300k tmpfs "$0" && exec "$@"'
     disk = tmp_path / "disk"
     disk.mkdir()
     answer = subprocess.run(

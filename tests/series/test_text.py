@@ -66,6 +66,10 @@ def test_a_row_is_causal_and_trained(likelihood):
     assert evaluate(fit(model, x, settings, progress=False).model, x).bits_per_dim < before - 0.5
 
 
+def test_a_row_of_bytes_has_a_softmax_unless_told_otherwise():
+    assert CausalRow(1, (1, 8), 1, 4).likelihood == Categorical()
+
+
 def test_rows_of_several_channels_are_refused():
     with pytest.raises(ValueError, match="a row has 1 channel, got 3"):
         CausalRow(3, (1, 24), likelihood=Categorical())

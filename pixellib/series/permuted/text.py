@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixellib.likelihoods import Likelihood
+from pixellib.likelihoods import Categorical, Likelihood
 from pixellib.models.autoregressive.base import AutoregressiveModel
 from pixellib.models.checks import check_counts
 
@@ -21,11 +21,12 @@ class CausalRow(AutoregressiveModel):
     """Dilated causal convolutions with gates along a row, as in WaveNet (van den Oord et al. 2016).
 
     num_layers gated layers of num_filters features; their dilations are 1, 2, 4, ... up to 2^(cycle - 1), and then
-    begin again. channels is 1, and rows do not see each other. Other arguments: see AutoregressiveModel.
+    begin again. channels is 1, and rows do not see each other. likelihood: Categorical() unless given. Other arguments:
+    see AutoregressiveModel.
 
     ValueError for other channels, and for numbers below 1.
 
-    >>> from pixellib.likelihoods import Categorical
+    >>> import torch
     >>> model = CausalRow(1, (1, 12), num_layers=2, num_filters=4, likelihood=Categorical(1000), embedding=4)
     >>> model.log_prob(torch.randint(1000, (5, 1, 1, 12))).shape
     torch.Size([5])
@@ -43,6 +44,7 @@ class CausalRow(AutoregressiveModel):
         embedding: int | None = 32,
         init_output: bool = False,
     ):
+        likelihood = Categorical() if likelihood is None else likelihood
         super().__init__(channels, size, likelihood, embedding=embedding, init_output=init_output)
         check_counts(num_layers=num_layers, num_filters=num_filters, kernel_size=kernel_size, cycle=cycle)
         if channels != 1:
