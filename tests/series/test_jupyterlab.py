@@ -52,7 +52,11 @@ def lab(tmp_path_factory):
         yield found[0]
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        try:
+            server.wait(timeout=60)
+        except subprocess.TimeoutExpired:  # a server may wait long for a request that it sent
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
