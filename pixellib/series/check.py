@@ -98,6 +98,7 @@ def _records() -> Iterator[str]:
     expected = dict.fromkeys((runs.record_path(name, seed) for name, seed in trainings), ("name", "results"))
     expected[paths.RESULTS / "bench.json"] = ("hardware", "rows")
     expected[paths.RESULTS / "compressed.json"] = ("hardware", "rows")
+    expected[paths.RESULTS / "sampling_times.json"] = ("hardware", "rows")
     expected[doctor.COST] = ("seconds", "matmul_gflops")
     for path in sorted(set(paths.RESULTS.glob("*")) - set(publish.readmes())):
         if path not in expected:

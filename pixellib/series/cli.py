@@ -195,6 +195,15 @@ def compressed() -> None:
 
 
 @app.command()
+def sampling_times() -> None:
+    """Measure how long each shipped model takes to draw an image, and record it."""
+    from pixellib.series import sampling_times
+
+    for row in sampling_times.measure()["rows"]:
+        print(f"{row['name']}: {row['seconds_per_image']} seconds for an image")
+
+
+@app.command()
 def notebook(
     name: str,
     profile: Annotated[str | None, typer.Option(help="The same as -p profile=... [default: reference]")] = None,

@@ -27,6 +27,7 @@ from pixellib.series.tables import Anchors, results_markdown
 FOLDER = paths.ROOT / "figures"
 PALETTE = sns.color_palette("colorblind").as_hex()
 GREY = "#5f6368"
+_SHOWN = 110  # pixels of a page for each inch of a figure; a file has more, for fine screens
 _GAP = 1  # white pixels between the images of a grid
 
 
@@ -35,8 +36,8 @@ def use_style() -> None:
     sns.set_theme(context="notebook", style="ticks", palette=PALETTE)
     matplotlib.rcParams.update({
         "figure.figsize": (7.2, 4.0),
-        "figure.dpi": 110,
-        "savefig.dpi": 110,
+        "figure.dpi": _SHOWN,
+        "savefig.dpi": 200,
         "figure.facecolor": "white",
         "savefig.facecolor": "white",
         "figure.constrained_layout.use": True,
@@ -70,11 +71,12 @@ def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER
         raise ValueError(f"the name of a figure may hold letters, digits, _ and -, got {name!r}")
     if not alt.strip():
         raise ValueError(f"figure {name} needs an alternative text")
+    width = round(fig.get_figwidth() * _SHOWN)
     png = _png(fig)
     files.replace(Path(folder) / f"{name}.png", png)
     if get_ipython() is not None:
         data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
-        display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+        display(data, metadata={"image/png": {"alt": alt, "width": width}}, raw=True)
 
 
 def slider(draw: Callable[[Any], Figure], name: str, options: Sequence, value: Any) -> ipywidgets.Widget:
@@ -83,7 +85,9 @@ def slider(draw: Callable[[Any], Figure], name: str, options: Sequence, value: A
     The figure is sent as an image. An output widget, as `ipywidgets.interact` uses, can stall a headless run.
     """
     chooser = ipywidgets.SelectionSlider(options=options, value=value, description=name)
-    picture = ipywidgets.Image(value=_png(draw(value)), format="png")
+    fig = draw(value)
+    width = str(round(fig.get_figwidth() * _SHOWN))
+    picture = ipywidgets.Image(value=_png(fig), format="png", width=width)
     chooser.observe(lambda change: setattr(picture, "value", _png(draw(change["new"]))), "value")
     return ipywidgets.VBox([chooser, picture])
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pixellib.series import execute, paths, runs
+from pixellib.series.tables import score
 
 if TYPE_CHECKING:
     from pixellib.series.run import Run
@@ -56,15 +57,11 @@ def results() -> str:
 
 def _row(run: "Run", record: Mapping) -> str:
     last = record["results"][-1]
-    value, error = -last["log_likelihood"], last["standard_error"]
     bound = "≤ " if last["kind"] == "lower bound" else ""
-    shown = f"{bound}{value:.2f} ± {error:.2f} nats"
-    if run.unit == "bits":
-        shown = f"{bound}{last['bits_per_dim']:.3f} ± {error * last['bits_per_dim'] / value:.3f} bits"
     cells = [
         f"{run.title} (`{run.name}`)",
         f"{run.dataset}, binarised" if run.binarised else run.dataset,
-        shown,
+        f"{bound}{score(record)} {run.unit}",
         "{:g}, {}".format(*run.anchor) if run.anchor else "–",
         f"{record['images_seen'] / 1e6:.3g} M",
         f"{record['training_minutes']:.0f} min",

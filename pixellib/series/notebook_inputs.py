@@ -15,7 +15,7 @@ from pathlib import Path
 from pixellib.series import paths
 
 PRESENTATION = ("figures.py", "tables.py")  # modules of the series that decide how every notebook's outputs look
-NO_RUNS = ("bench.json", "compressed.json", "make_figures.json")  # other records, whose names are ordinary words
+NO_RUNS = ("bench.json", "compressed.json", "sampling_times.json", "make_figures.json")  # other records, whose names are ordinary words
 
 
 def of(text: str) -> list[Path]:
@@ -62,6 +62,8 @@ def _results(text: str) -> list[Path]:
         named += paths.RESULTS.glob("bench.json")
     if "runs.compressed(" in text:
         named += paths.RESULTS.glob("compressed.json")
+    if "runs.sampling_times(" in text:
+        named += paths.RESULTS.glob("sampling_times.json")
     if re.search(r"\bsweep\.\w+\(", text):
         named += paths.RESULTS.glob("permuted-*.json")
     return named

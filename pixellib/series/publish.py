@@ -50,7 +50,7 @@ def ship_runs() -> None:
     A training without results was asked for by somebody who did not evaluate it, and is left where it is. RuntimeError
     for a checkpoint whose header is not the record beside it: one of the two is left over from another training.
     """
-    for made in ("bench/bench.json", "compressed.json"):  # by `make bench` and `pixellib compressed`
+    for made in ("bench/bench.json", "compressed.json", "sampling_times.json"):  # by `make bench` and two commands
         record = paths.ROOT / "build" / made
         if record.exists():
             files.replace(paths.RESULTS / record.name, record.read_bytes())

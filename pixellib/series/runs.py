@@ -69,6 +69,13 @@ def benchmark() -> dict:
     return files.read_json(paths.RESULTS / "bench.json", ("hardware", "rows"))
 
 
+def sampling_times() -> dict:
+    """The shipped record of `pixellib sampling-times`: hardware, num_images, and a row for each model.
+    FileNotFoundError.
+    """
+    return files.read_json(paths.RESULTS / "sampling_times.json", ("hardware", "num_images", "rows"))
+
+
 def compressed() -> dict:
     """The shipped record of `pixellib compressed`: hardware, and a row for each model and format. FileNotFoundError."""
     return files.read_json(paths.RESULTS / "compressed.json", ("hardware", "rows"))

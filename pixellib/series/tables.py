@@ -49,17 +49,22 @@ def _measure(record: Mapping) -> str:
     }.get(last["kind"], "")
 
 
-def _result(record: Mapping, measure: str, anchor: tuple[float, str] | None) -> dict[str, str]:
+def score(record: Mapping) -> str:
+    """The last estimate of a record with its standard error, in bits per dimension or nats."""
     last = record["results"][-1]
     value, error = -last["log_likelihood"], last["standard_error"]
-    shown = f"{value:.2f} ± {error:.2f}"
-    if record.get("unit", "nats") == "bits":
-        shown = f"{last['bits_per_dim']:.3f} ± {error * last['bits_per_dim'] / value:.3f}"
+    if record.get("unit", "nats") == "nats":
+        return f"{value:.2f} ± {error:.2f}"
+    return f"{last['bits_per_dim']:.3f} ± {error * last['bits_per_dim'] / value:.3f}"
+
+
+def _result(record: Mapping, measure: str, anchor: tuple[float, str] | None) -> dict[str, str]:
+    last = record["results"][-1]
     kind = last["kind"] + (f", M = {last['num_samples']:,}" if last["num_samples"] else "")
     return {
         "run": f"`{record['name']}`",
         "model": record["title"] + (f", after `{record['start']}`" if record.get("start") else ""),
-        measure: shown,
+        measure: score(record),
         "estimate of log p": f"{kind}, {last['num_images']:,} images",
         "published": "{:g} ({})".format(*anchor) if anchor else NONE,
         "parameters": f"{record['num_parameters']:,}",

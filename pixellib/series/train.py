@@ -69,7 +69,7 @@ def train(
         record["results"] = []
         for split in run.evaluate_on:
             record["results"] += evaluate_split(run, training.model, split, splits, device=device, progress=progress)
-        record["sampling_seconds_per_image"] = round(_sampling_seconds(training.model), 6)
+        record["sampling_seconds_per_image"] = round(sampling_seconds(training.model), 6)
         if _first_process():
             path = folder / f"{run.name}.safetensors"
             checkpoints.save(path, training.model.state_dict(), record, dtype=torch.float16)
@@ -200,7 +200,8 @@ def _round_to_half(model: ImageModel) -> None:
             tensor.copy_(tensor.half())
 
 
-def _sampling_seconds(model: ImageModel, num_samples: int = 16) -> float:
+def sampling_seconds(model: ImageModel, num_samples: int = 16) -> float:
+    """Seconds for each of so many images that are drawn at once, classes being all the first."""
     device = next(model.parameters()).device
     condition = torch.zeros(num_samples).long() if getattr(model, "num_classes", None) else None
     for _ in range(2):  # the first one warms up

@@ -54,6 +54,7 @@ def test_a_notebook_shows_the_figure_once_with_its_alternative_text(tmp_path, mo
     figures.save_figure(fig, "a", alt="a line", folder=tmp_path)
     ((data, metadata),) = shown
     assert metadata["image/png"]["alt"] == "a line"
+    assert metadata["image/png"]["width"] < Image.open(tmp_path / "a.png").width, "sharp on a fine screen"
     assert "image/png" in data
     cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("display_data", data, metadata=metadata)])
     saved = {"a": (tmp_path / "a.png").read_bytes()}

@@ -8,6 +8,7 @@ from pixellib.training import Settings
 SHAPES = {"mnist": {"channels": 1, "size": [28, 28]}, "cifar10": {"channels": 3, "size": [32, 32]}}
 EMBEDDED = {"mnist": "mnist", "cifar10": "offline_crops"}  # what the quick profile trains on: images of the same size
 FAST = {"learning_rate": 8e-3, "muon_lr": 0.02}  # kernels moved by Muon
+SLOW = {"learning_rate": 4e-3, "muon_lr": 0.005}  # for long trainings: with 0.02 the loss rises again from step 1,000
 COMPARED = {"num_validation": 500, "num_test": 2000}  # many trainings, compared on the same images
 
 
@@ -33,6 +34,6 @@ def chain(run: Run, *steps: int) -> list[Run]:
         parts.append(replace(
             run, name=f"{run.name}-part{number}", title=f"{run.title}, part {number} of a long training",
             plans={**run.plans, "reference": replace(plan, settings=settings, start=parts[-1] if parts else None)},
-            evaluate_on=("validation",), anchor=None,
+            evaluate_on=("validation",), anchor=None, ships=False,
         ))  # fmt: skip
     return [*parts, replace(run, plans={**run.plans, "reference": replace(plan, start=parts[-1])})]

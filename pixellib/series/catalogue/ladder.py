@@ -41,7 +41,7 @@ def _settings(steps: int, **changes) -> Settings:
 
 RUNS = [
     _ladder(
-        "ladder-mnist", "Ladder VAE, four stochastic layers", "mnist", _settings(20_000), {"num_filters": 8},
+        "ladder-mnist", "Ladder VAE, four stochastic layers", "mnist", _settings(12_000, muon_lr=0.005), {"num_filters": 8},
         (79.24, "Sønderby et al. 2016, one fixed binarisation"),
         num_layers=[2, 2], num_latents=8, num_filters=48,
     ),

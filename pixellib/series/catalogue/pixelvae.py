@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from pixellib.likelihoods import Bernoulli, Categorical, LogisticMixture
 from pixellib.models import GatedPixelCNN, ImageModel, PixelVAE
-from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, SHAPES, paper, quick
+from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, SHAPES, SLOW, paper, quick
 from pixellib.series.run import Plan, Run
 from pixellib.training import Settings
 
-_SLOW = {"learning_rate": 4e-3, "muon_lr": 0.005}  # for long trainings: with 0.02 the loss rises again from step 1,000
 _SMALL = {"num_layers": 2, "num_filters": 8, "kernel_size": 3, "dilations": None}
 
 
@@ -71,8 +70,8 @@ def _deep(
 def _long(name: str = "", title: str = "", **options) -> Run:
     """The network of four layers, six times as long."""
     return _run(
-        f"pixelvae-binary{name}", f"PixelVAE, 4 layers{title}, long training", _settings(12_000, **_SLOW),
-        binarised=True, num_layers=4, num_filters=24, kernel_size=3, likelihood=Bernoulli(), num_test=2000, **options,
+        f"pixelvae-binary{name}", f"PixelVAE, 4 layers{title}, long training", _settings(12_000, **SLOW),
+        binarised=True, num_layers=4, num_filters=24, kernel_size=3, likelihood=Bernoulli(), **{"num_samples": 8, **options},
     )  # fmt: skip
 
 
@@ -97,10 +96,10 @@ RUNS = [
     _long("-without", ", no latent", num_latents=0, num_samples=None),
     _run(
         "pixelvae-mnist", "PixelVAE", _settings(5_000), num_layers=4, num_filters=32, kernel_size=3, embedding=16,
-        free_bits=20.0, likelihood=Categorical(), num_test=2000,
+        free_bits=20.0, likelihood=Categorical(), num_samples=8,
     ),
     _run(
-        "pixelvae-cifar10", "PixelVAE", _settings(5_000, **_SLOW), "cifar10", num_layers=4, num_filters=32,
+        "pixelvae-cifar10", "PixelVAE", _settings(5_000, **SLOW), "cifar10", num_layers=4, num_filters=32,
         kernel_size=3, embedding=16, num_latents=8, spatial=True, likelihood=LogisticMixture(), num_test=1000,
     ),
 ]  # fmt: skip
