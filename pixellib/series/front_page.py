@@ -17,7 +17,7 @@ SHOWN = (  # one row for each kind of model
     "gated-cifar10-12x30",
     "pixelcnnpp-cifar10",
     "flow-multi-vardeq",
-    "gated-mnist",
+    "pixelvae-binary",
     "pixelcnnpp-mnist-softmax",
 )
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pixellib.likelihoods import Bernoulli
 from pixellib.models import GatedPixelCNN, ImageModel, PixelCNN
-from pixellib.series.catalogue.common import EMBEDDED, FAST, SHAPES, SLOW, paper, quick
+from pixellib.series.catalogue.common import EMBEDDED, FAST, SHAPES, paper, quick
 from pixellib.series.run import Plan, Run
 from pixellib.training import Settings
 
@@ -77,7 +77,7 @@ RUNS = [
     ),
     replace(
         _run(
-            GatedPixelCNN, "pixelcnn-binary", "Gated PixelCNN, Bernoulli", _settings(8_000, **SLOW),
+            GatedPixelCNN, "pixelcnn-binary", "Gated PixelCNN, Bernoulli", _settings(4_000),
             likelihood=Bernoulli(), **_DESIGN,
         ),
         unit="nats", binarised=True, anchor=(81.30, "van den Oord et al. 2016, one fixed binarisation"),

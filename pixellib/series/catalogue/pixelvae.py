@@ -71,11 +71,13 @@ def _long(name: str = "", title: str = "", **options) -> Run:
     """The network of four layers, six times as long."""
     return _run(
         f"pixelvae-binary{name}", f"PixelVAE, 4 layers{title}, long training", _settings(12_000, **SLOW),
-        binarised=True, num_layers=4, num_filters=24, kernel_size=3, likelihood=Bernoulli(), **{"num_samples": 8, **options},
+        binarised=True, num_layers=4, num_filters=24, kernel_size=3, likelihood=Bernoulli(),
+        **{"num_samples": 8, **options},
     )  # fmt: skip
 
 
 _DEPTHS = (1, 2, 4, 8)
+_WITHOUT = [_deep(depth, "-without", ", no latent", num_latents=0, num_samples=None) for depth in _DEPTHS]
 _DEEPEST = _deep(8)
 _LIGHT = _deep(8, "-light", ", a tenth of the KL divergence", beta=0.1, num_samples=None)
 # A trained network is moved by a quarter: the usual rates undo what was learned, and end two nats worse.
@@ -85,18 +87,27 @@ _CURES = [
     _LIGHT,
     _deep(8, "-two-stages", ", a tenth of the KL divergence first, then all of it", settings=_AGAIN, start=_LIGHT),
     _deep(8, "-continued", ", trained twice as long", settings=_AGAIN, start=_DEEPEST),
+    _deep(
+        8,
+        "-without-continued",
+        ", no latent, trained twice as long",
+        settings=_AGAIN,
+        start=_WITHOUT[-1],
+        num_latents=0,
+        num_samples=None,
+    ),
 ]
 
 RUNS = [
     *(_deep(depth) for depth in _DEPTHS),
-    *(_deep(depth, "-without", ", no latent", num_latents=0, num_samples=None) for depth in _DEPTHS),
+    *_WITHOUT,
     *(_deep(depth, family=GatedPixelCNN) for depth in _DEPTHS),
     *(replace(run, seeds=2) for run in _CURES),
     _long(),
     _long("-without", ", no latent", num_latents=0, num_samples=None),
     _run(
         "pixelvae-mnist", "PixelVAE", _settings(5_000), num_layers=4, num_filters=32, kernel_size=3, embedding=16,
-        free_bits=20.0, likelihood=Categorical(), num_samples=8,
+        free_bits=20.0, likelihood=Categorical(), num_samples=2,
     ),
     _run(
         "pixelvae-cifar10", "PixelVAE", _settings(5_000, **SLOW), "cifar10", num_layers=4, num_filters=32,
