@@ -15,7 +15,12 @@ from pathlib import Path
 from pixellib.series import paths
 
 PRESENTATION = ("figures.py", "tables.py")  # modules of the series that decide how every notebook's outputs look
-NO_RUNS = ("bench.json", "compressed.json", "sampling_times.json", "make_figures.json")  # other records, whose names are ordinary words
+NO_RUNS = (
+    "bench.json",
+    "compressed.json",
+    "sampling_times.json",
+    "make_figures.json",
+)  # other records, whose names are ordinary words
 
 
 def of(text: str) -> list[Path]:

@@ -41,7 +41,8 @@ def _settings(steps: int, **changes) -> Settings:
 
 RUNS = [
     _ladder(
-        "ladder-mnist", "Ladder VAE, four stochastic layers", "mnist", _settings(12_000, muon_lr=0.005), {"num_filters": 8},
+        "ladder-mnist", "Ladder VAE, four stochastic layers", "mnist", _settings(12_000, muon_lr=0.005),
+        {"num_filters": 8},
         (79.24, "a public ladder VAE of 3 layers, one fixed binarisation"),
         num_layers=[2, 2], num_latents=8, num_filters=48,
     ),
