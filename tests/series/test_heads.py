@@ -12,7 +12,7 @@ HEADS = [
     BinaryTree(),
     GridMixture(),
     GridMixture(5, (8, 8, 4)),
-    SymbolMixture(10, **TRUNCATED, mean_rate=0.1),
+    SymbolMixture(10, **TRUNCATED, mean_rate=0.1, ceiling=0.0),
     SymbolMixture(256, **TRUNCATED, on_symbols=True),
     SymbolMixture(256, **TRUNCATED, fixed=True),
 ]
@@ -79,6 +79,15 @@ def test_means_move_as_much_less_as_the_rate_says_and_begin_at_the_same_places()
     moved[:, 3:6] += 1.0
     change = slow(moved).means - slow(outputs[0]).means
     torch.testing.assert_close(change, torch.full_like(change, 0.1))
+
+
+def test_scales_stay_below_the_ceiling_and_can_come_back_from_it():
+    head = SymbolMixture(1, **TRUNCATED, ceiling=0.0)
+    params = torch.tensor([0.0, 0.0, 5.0]).view(1, 3, 1, 1).requires_grad_()
+    d = head(params)
+    assert d.log_scales.max() < 0
+    slope = torch.autograd.grad(d.log_prob(torch.full((1, 1, 1, 1), 128, dtype=torch.uint8)).sum(), params)[0]
+    assert slope[0, 2] < 0
 
 
 def test_components_begin_on_their_symbols_and_say_what_the_logits_say():

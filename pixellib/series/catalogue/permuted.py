@@ -10,6 +10,7 @@ from pixellib.likelihoods import Categorical, LogisticMixture
 from pixellib.models import GatedPixelCNN, PixelCNNpp
 from pixellib.series.catalogue import vqvae
 from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, paper, quick
+from pixellib.series.permuted.heads import BinaryTree, GridMixture, SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 from pixellib.series.run import Plan, Run
 from pixellib.training import Settings
@@ -30,7 +31,8 @@ _HEADS = {"softmax": Categorical(), "censored": LogisticMixture(), "truncated": 
 @dataclass(frozen=True)
 class _Arm:
     """What is done in an arm of the comparison. title: `name` if empty. options, settings: in place of the usual ones
-    of the model and of every profile. trial: it only served to choose settings and leaves the test set alone.
+    of the model and of every profile. trial: it only served to choose settings and leaves the test set alone. trunk,
+    start: see Plan.
     """
 
     name: str
@@ -39,6 +41,8 @@ class _Arm:
     options: Mapping = field(default_factory=dict)
     settings: Mapping = field(default_factory=dict)
     trial: bool = False
+    trunk: Run | None = None
+    start: Run | None = None
 
     def but(self, suffix: str, title: str, **changes) -> "_Arm":
         """The arm NAME-SUFFIX: this one but for the changes."""
@@ -65,8 +69,8 @@ def _run(images: str, head: str, arm: _Arm, seeds: int = 1) -> Run:
         },
         plans={
             "quick": Plan(quick(settings), dataset=EMBEDDED[dataset], num_test=40, num_validation=40),
-            "reference": Plan(settings, **COMPARED),
-            "paper": Plan(paper(settings, steps=50_000)),
+            "reference": Plan(settings, trunk=arm.trunk, start=arm.start, **COMPARED),
+            "paper": Plan(paper(settings, steps=50_000), trunk=arm.trunk, start=arm.start),
         },
         symbols=replace(arm.symbols, codes=codes),
         seeds=seeds,
@@ -84,6 +88,7 @@ _RAW = _Arm("raw", _BOTH.symbols)
 _PACKED = _Arm("packed", replace(_BOTH.symbols, order="used first"))
 _REORDERED = _Arm("reordered", replace(_BOTH.symbols, order="neighbours"))
 _HALF = {"learning_rate": 4e-3, "muon_lr": 0.01}
+_TWICE = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
 
 
 def _scalar(arm: _Arm) -> _Arm:
@@ -115,12 +120,49 @@ def _together(num: int) -> _Arm:
 _DEEP = _BOTH.but("deep", "a hidden layer before the head", options={"num_head_filters": 256})
 _BROAD = _BOTH.but("broad", "scales as published", options={"likelihood": _truncated(min_log_scale=-7.0)})
 _RATES = (
-    _BOTH.but(
-        "twice-rate", "twice the learning rates", trial=True, settings={"learning_rate": 1.6e-2, "muon_lr": 0.04}
-    ),
+    _BOTH.but("twice-rate", "twice the learning rates", trial=True, settings=_TWICE),
     _BOTH.but("half-rate", "half the learning rates", trial=True, settings=_HALF),
     _BOTH.but("fine-rate", "an eighth of Adam's learning rate", trial=True, settings={"learning_rate": 1e-3}),
 )
+
+
+def _placed(num: int, suffix: str, title: str, settings: Mapping | None = None, **options) -> _Arm:
+    """A trial of what may help a mixture of `num` components on scrambled symbols: see SymbolMixture."""
+    likelihood = SymbolMixture(num, tails="truncated", min_log_scale=-9.0, **options)
+    return _BOTH.but(
+        f"k{num}-{suffix}", f"{num} components, {title}", trial=True, options={"likelihood": likelihood},
+        settings=settings or {},
+    )  # fmt: skip
+
+
+_RECIPES = [
+    *(_placed(num, "slow", "means move a tenth as far", mean_rate=0.1) for num in (10, 85)),
+    *(_placed(num, "slower", "means move a hundredth as far", mean_rate=0.01) for num in (10, 85)),
+    *(_placed(num, "slow-half-rate", "means a tenth, half the rates", _HALF, mean_rate=0.1) for num in (10, 85)),
+    *(_placed(num, "ceiling", "scales below the range", ceiling=0.0) for num in (10, 85)),
+    *(_placed(num, "slow-ceiling", "both", mean_rate=0.1, ceiling=0.0) for num in (10, 85)),
+    _placed(85, "twice-rate", "twice the learning rates", _TWICE),
+    _placed(256, "fixed", "which stay on their symbols", fixed=True),
+    _placed(256, "symbols", "which begin on their symbols", on_symbols=True),
+    _placed(256, "symbols-slow", "from their symbols, means move a tenth as far", on_symbols=True, mean_rate=0.1),
+    _placed(256, "symbols-slower", "from their symbols, means a hundredth", on_symbols=True, mean_rate=0.01),
+]
+_RANKS = [
+    _BOTH.but(f"rank{rank}", f"through {rank} numbers", options={"num_head_filters": rank}) for rank in (1, 2, 4, 8)
+]
+_TREE = _BOTH.but("tree", "eight decisions", options={"likelihood": BinaryTree()})
+_GRIDS = [
+    _BOTH.but(f"grid{len(shape)}", f"in {len(shape)} dimensions", options={"likelihood": GridMixture(10, shape)})
+    for shape in ((16, 16), (8, 8, 4))
+]
+
+
+def _head_alone(num: int) -> _Arm:
+    """On the trunk that a softmax was trained with: what a mixture can say of features that suffice for a softmax."""
+    likelihood = SymbolMixture(num, tails="truncated", min_log_scale=-9.0, on_symbols=num == 256, mean_rate=0.1)
+    trunk = _run("grey", "softmax", _BOTH, seeds=3)
+    return _BOTH.but(f"k{num}-head", f"{num} components, head alone", options={"likelihood": likelihood}, trunk=trunk)
+
 
 _COMPARISONS = [  # images, heads, arms, seeds
     (["mnist", "grey"], ["softmax", "censored", "truncated"], _CORE, 3),
@@ -137,6 +179,10 @@ _COMPARISONS = [  # images, heads, arms, seeds
     (["grey"], ["truncated"], [_DEEP], 2),
     (["grey"], ["truncated"], [_together(10), _together(85), _BROAD], 1),
     (["mnist", "grey"], ["truncated"], [_REORDERED], 3),
+    (["grey"], ["truncated"], _RECIPES, 1),
+    (["grey"], ["softmax"], [*_RANKS, _TREE], 3),
+    (["grey"], ["truncated"], [_head_alone(num) for num in (1, 3, 10, 30, 85, 256)], 3),
+    (["grey"], ["truncated"], _GRIDS, 3),
     (["codes-mnist", "codes-cifar10"], ["softmax"], [_RAW], 3),
     (["codes-mnist", "codes-cifar10"], ["truncated"], [_RAW, _PACKED, _REORDERED], 3),
 ]

@@ -122,14 +122,16 @@ class GridMixture(OneChannel):
 class SymbolMixture(LogisticMixture):
     """The truncated mixture of one channel, with what may help its training.
 
-    mean_rate: means are this times what the network gives, so that Adam moves them by so much less. on_symbols: with as
-    many components as levels, each begins on a symbol of its own and narrow, and the network at first says only how
-    probable each is. fixed: they stay there, which is a softmax in other words: the only parameters are K logits.
+    mean_rate: means are this times what the network gives, so that Adam moves them by so much less. ceiling: log-scales
+    stay below it, and their slope never vanishes there. on_symbols: with as many components as levels, each begins on a
+    symbol of its own and narrow, and the network at first says only how probable each is. fixed: they stay there, which
+    is a softmax in other words: the only parameters are K logits.
 
     ValueError for on_symbols or fixed with another number of components than levels.
     """
 
     mean_rate: float = 1.0
+    ceiling: float | None = None
     on_symbols: bool = False
     fixed: bool = False
 
@@ -139,8 +141,8 @@ class SymbolMixture(LogisticMixture):
             raise ValueError(f"{self.num_components} components cannot begin on {self.num_levels} symbols")
 
     def num_params(self, channels: int) -> int:
-        if self.fixed and channels != 1:
-            raise ValueError(f"components that stay on symbols are for 1 channel, got {channels}")
+        if channels != 1:
+            raise ValueError(f"SymbolMixture is for 1 channel, got {channels}")
         return self.num_components if self.fixed else super().num_params(channels)
 
     def channel_index(self, channels: int) -> torch.LongTensor:
@@ -148,14 +150,15 @@ class SymbolMixture(LogisticMixture):
 
     def __call__(self, params: Tensor) -> DiscretizedLogisticMixture:
         K = self.num_components
+        mixture = LogisticMixture(K, self.tails, self.num_levels, min_log_scale=self.min_log_scale)
         if self.fixed:
             check_params("SymbolMixture", params, K)
             means, log_scales = (t.view(-1, 1, 1).to(params).expand_as(params) for t in self._at_symbols(-9.0))
-            whole = replace_fixed(self)
-            return whole(torch.cat([params, means, log_scales], -3))
-        factors = torch.ones(3 * K, dtype=params.dtype, device=params.device)
-        factors[K : 2 * K] = self.mean_rate
-        return super().__call__(params * factors.view(-1, 1, 1))
+            return mixture(torch.cat([params, means, log_scales], -3))
+        logits, means, log_scales = params.split(K, -3)
+        if self.ceiling is not None:
+            log_scales = self.ceiling - F.softplus(self.ceiling - log_scales)
+        return mixture(torch.cat([logits, self.mean_rate * means, log_scales], -3))
 
     @torch.no_grad()
     def init_output_(self, layer: nn.Module, channels: int) -> None:
@@ -173,11 +176,6 @@ class SymbolMixture(LogisticMixture):
     def _at_symbols(self, log_scale: float) -> tuple[Tensor, Tensor]:
         """Means and log-scales, float (K,) each, of narrow components on the symbols."""
         return torch.linspace(-1, 1, self.num_components), torch.full((self.num_components,), log_scale)
-
-
-def replace_fixed(likelihood: SymbolMixture) -> LogisticMixture:
-    """The ordinary mixture of the same kind."""
-    return LogisticMixture(likelihood.num_components, likelihood.tails, min_log_scale=likelihood.min_log_scale)
 
 
 def _weight(layer: nn.Module) -> Tensor:
