@@ -1,6 +1,6 @@
 """`compress` and `decompress`: images to bytes and back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -27,7 +27,8 @@ def compress(
 
     An autoregressive model takes about -log2 p(x) bits for an image, and up to 160 bits for each block of batch_size
     images. A latent model with one layer of latents takes about the negative evidence lower bound, by bits-back coding;
-    it begins with the random bits that the latents of the first batch_size images need, and they count.
+    it begins with the random bits that the latents of the first batch_size images need, and they count. A likelihood
+    that is a density is coded by the probabilities that its `conditional_log_pmf` gives the levels.
 
     condition: what an autoregressive model is conditioned on; the file does not hold it. precision: of the network, see
     AutoregressiveModel.sample.
@@ -46,8 +47,9 @@ def compress(
     by_pixel = _is_by_pixel(model)
     check_counts(batch_size=batch_size)
     check_images(images, model.channels, None if by_pixel else model.size)
-    if images.dtype != torch.uint8:
-        raise ValueError(f"expected images uint8, got {images.dtype}")
+    if images.dtype != torch.uint8 or model.likelihood.num_levels > 256 or not len(images):
+        of = f"{model.likelihood.num_levels} levels, {len(images)} of {images.dtype}"
+        raise ValueError(f"images are coded if they are one or more of uint8, with at most 256 levels; these have {of}")
     device = check_sampling(model, len(images), images.shape[1:])
     if devices.check_precision(precision) == "auto":
         precision = "bf16" if devices.has_bf16(device) else "fp32"
@@ -125,11 +127,12 @@ def _is_by_pixel(model: ImageModel) -> bool:
     raise TypeError(f"images are coded with autoregressive models and those with one layer of latents, not with {name}")
 
 
-def _conditions(condition: Tensor | None, batches: tuple[Tensor, ...]) -> list[Tensor | None]:
+def _conditions(condition: Tensor | Sequence[int] | None, batches: tuple[Tensor, ...]) -> list[Tensor | None]:
     """That of each batch. ValueError if there is not one for each image."""
     num_images = sum(map(len, batches))
     if condition is None:
         return [None] * len(batches)
+    condition = torch.as_tensor(condition)
     if len(condition) != num_images:
         raise ValueError(f"expected a condition for each of {num_images} images, got {len(condition)}")
     return list(condition.split([len(x) for x in batches]))

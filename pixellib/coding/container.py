@@ -41,6 +41,7 @@ def pack(header: Mapping[str, Any], blocks: Sequence[Block]) -> bytes:
 
 def unpack(data: bytes) -> tuple[dict[str, Any], list[Block]]:
     """The header and the blocks of a file. CodingError for bytes that are none, or whose checksums do not fit."""
+    data = bytes(data)
     if len(data) < START.size or not data.startswith(MAGIC):
         raise CodingError("this is no file of compressed images: it does not begin with their mark")
     _, version, length, checksum = START.unpack_from(data)
@@ -62,8 +63,9 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[Block]]:
 
 
 def header_of(data: bytes) -> dict[str, Any]:
-    """What a file says of itself: "images" [N, C, H, W], "model" (the SHA-256 of its weights), "batch_size",
-    "precision", "threads", "torch" (its version) and "hardware". CodingError for bytes that are no such file.
+    """What a file says of itself: "images" [N, C, H, W], "model" (the SHA-256 of its weights in memory, which are not
+    those of a checkpoint in half precision), "batch_size", "precision", "threads", "torch" (its version) and
+    "hardware". CodingError for bytes that are no such file.
     """
     return unpack(data)[0]
 

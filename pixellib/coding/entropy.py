@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pixellib.coding.container import CodingError
+from pixellib.likelihoods.base import class_name
 
 
 def constriction() -> ModuleType:
@@ -48,5 +49,5 @@ def index_of(x: Tensor, pixels: Distribution) -> np.ndarray:
     x = x.flatten().cpu().numpy()
     index = np.searchsorted(values, x).clip(max=len(values) - 1)
     if (values[index] != x).any():
-        raise ValueError(f"{type(pixels).__name__} has no probability of some of the images' levels")
+        raise ValueError(f"{class_name(pixels)} has no probability of some of the images' levels")
     return index.astype(np.int32)

@@ -1,35 +1,62 @@
 """What every observation model and its distribution offer, and how images are matched to parameters."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+Kind = Literal["mass", "density", "improper"]
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # the types that levels may have
 
+
+@runtime_checkable
 class Likelihood(Protocol):
     """An observation model p(x | params): how a network's output is read.
 
     Calling it with params, float (B, P, H, W), gives an `ImageDistribution` of batch shape (B,) and event shape
     (C, H, W). ValueError for parameters of another shape or type, FloatingPointError if one is not finite.
+
+    Any object with these members is one. Ours are frozen dataclasses, whose repr says all that they depend on: by it a
+    training is told from another.
+
+    >>> from pixellib.likelihoods import Categorical
+    >>> isinstance(Categorical(), Likelihood)
+    True
     """
 
-    kind: Literal["mass", "density", "improper"]  # what log_prob is the logarithm of
-    coupled_channels: bool  # whether the channels of a pixel share parameters and are drawn together
-    num_levels: int  # images hold the values 0..L-1
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What log_prob is the logarithm of."""
 
+    @property
+    @abstractmethod
+    def coupled_channels(self) -> bool:
+        """Whether the channels of a pixel share parameters and are drawn together."""
+
+    @property
+    @abstractmethod
+    def num_levels(self) -> int:
+        """L: images hold the values 0..L-1."""
+
+    @abstractmethod
     def num_params(self, channels: int) -> int:
         """P: how many parameters the network gives each pixel of an image with so many colour channels."""
 
-    def channel_index(self, channels: int) -> torch.LongTensor:
-        """(P,): the colour channel each parameter serves, 0 for shared ones."""
+    @abstractmethod
+    def channel_index(self, channels: int) -> Tensor:
+        """int64 (P,): the colour channel each parameter serves, 0 for shared ones."""
 
+    @abstractmethod
     def __call__(self, params: Tensor) -> "ImageDistribution":
         """The distribution of images under params, float (B, P, H, W)."""
 
+    @abstractmethod
     def init_output_(self, layer: nn.Module, channels: int) -> None:
         """Set a network's last layer, in place, to where training should begin; may do nothing.
 
@@ -82,7 +109,11 @@ class ImageDistribution(Distribution):
 
     validate_args: as for PyTorch's distributions; None means its default, `Distribution.set_default_validate_args`.
     If true, parameters that are not finite raise `NotFiniteError` and values outside the support raise ValueError.
-    Shapes and types are always checked. `torch.vmap` does not allow a look at values, so these checks do nothing there.
+    Shapes and types are always checked. `torch.vmap` and `torch.compile` do not allow a look at values, so that the
+    checks of values do nothing there.
+
+    A subclass defines `log_prob_per_pixel` and `sample`, `conditional_log_pmf`, which a temperature and `compress`
+    need, and `mean` if it is wanted.
     """
 
     num_levels = 256
@@ -90,7 +121,7 @@ class ImageDistribution(Distribution):
     def __init__(self, batch_shape: torch.Size, event_shape: torch.Size, validate_args: bool | None):
         if self._validate_args if validate_args is None else validate_args:
             for name in self.arg_constraints:
-                check_finite(_class_name(self), name, getattr(self, name))
+                check_finite(class_name(self), name, getattr(self, name))
         # What remains of PyTorch's own check of parameters is that they are not NaN, which has been seen to.
         super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
         self._validate_args = type(self)._validate_args if validate_args is None else validate_args
@@ -149,11 +180,11 @@ class ImageDistribution(Distribution):
     def __repr__(self) -> str:
         parts = {name: getattr(self, name) for name in self.arg_constraints}
         shown = (f"{name}: {t if t.numel() == 1 else t.size()}" for name, t in parts.items())
-        return f"{_class_name(self)}({', '.join(shown)})"
+        return f"{class_name(self)}({', '.join(shown)})"
 
     def _values_checked(self) -> "ImageDistribution":
-        """Itself, checking values: for a likelihood, which has checked the parameters already."""
-        self._validate_args = True
+        """Itself, checking values unless the default is not to: for a likelihood, which has checked the parameters."""
+        self._validate_args = type(self)._validate_args
         return self
 
     def _check(self, x: Tensor) -> torch.Size:
@@ -161,7 +192,7 @@ class ImageDistribution(Distribution):
         return check_images(self, x)
 
 
-def _class_name(distribution: Distribution) -> str:
+def class_name(distribution: Distribution) -> str:
     """The name under which its class is known; subclasses that only store parameters differently are private."""
     return next(c.__name__ for c in type(distribution).__mro__ if not c.__name__.startswith("_"))
 
@@ -194,14 +225,16 @@ def real_tensors(name: str, num_dims: int, **tensors: Tensor) -> list[Tensor]:
 def check_params(name: str, params: Tensor, multiple: int) -> int:
     """The number of colour channels C of params (..., P, H, W), where P = C * multiple.
 
-    ValueError for another shape or type, NotFiniteError for parameters that are not finite.
+    ValueError for another shape or type. NotFiniteError for parameters that are not finite, unless
+    `Distribution.set_default_validate_args(False)` has been called.
     """
+    expected = "float parameters (..., P, H, W)" + f" with P a multiple of {multiple}" * (multiple > 1)
+    if not isinstance(params, Tensor):
+        raise ValueError(f"{name} expects {expected}, got {type(params).__name__}")
     if params.dim() < 3 or params.shape[-3] % multiple or not params.is_floating_point():
-        raise ValueError(
-            f"{name} expects float parameters (..., P, H, W) with P a multiple of {multiple}, "
-            f"got {params.dtype} {tuple(params.shape)}"
-        )
-    check_finite(name, "parameters", params)
+        raise ValueError(f"{name} expects {expected}, got {params.dtype} {tuple(params.shape)}")
+    if Distribution._validate_args:
+        check_finite(name, "parameters", params)
     return params.shape[-3] // multiple
 
 
@@ -214,15 +247,15 @@ def check_finite(name: str, what: str, t: Tensor) -> None:
 
 def check_images(d: ImageDistribution, x: Tensor) -> torch.Size:
     """The common batch shape of images and distribution. ValueError for images of other sizes, types or values."""
-    name, batch_shape, event_shape = _class_name(d), d.batch_shape, d.event_shape
+    name, batch_shape, event_shape = class_name(d), d.batch_shape, d.event_shape
     if not isinstance(x, Tensor):
         raise ValueError(f"{name} expects images as a tensor, got {type(x).__name__}")
     batches = zip(reversed(batch_shape), reversed(x.shape[:-3]), strict=False)
     if x.shape[-3:] != event_shape or any(mine != its and 1 not in (mine, its) for mine, its in batches):
         expected = f"{tuple(batch_shape)} of {tuple(event_shape)}"
         raise ValueError(f"{name} expects images for a batch {expected}, got {tuple(x.shape)}")
-    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{name} expects integer images (uint8), got {x.dtype}")
+    if x.dtype not in INTEGERS:
+        raise ValueError(f"{name} expects integer images (uint8, or int64 beyond 256 levels), got {x.dtype}")
     if d._validate_args and x.numel() and not (x.dtype == torch.uint8 and d.num_levels >= 256):
         low, high = (known(v) for v in x.aminmax())
         if low is not None and (low < 0 or high >= d.num_levels):

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from pixellib.likelihoods.base import (
     ImageDistribution,
+    Kind,
     OneOf,
     at_least_float32,
     check_int,
@@ -33,9 +34,9 @@ class Bernoulli:
     tensor([-2.7726, -2.7726])
     """
 
-    kind: ClassVar = "mass"
-    coupled_channels: ClassVar = False
-    num_levels: ClassVar = 256
+    kind: ClassVar[Kind] = "mass"
+    coupled_channels: ClassVar[bool] = False
+    num_levels: ClassVar[int] = 256
 
     def num_params(self, channels: int) -> int:
         check_int("channels", channels, 1)
@@ -154,7 +155,7 @@ class GreyBernoulli(Bernoulli):
     tensor(128.)
     """
 
-    kind: ClassVar = "improper"
+    kind: ClassVar[Kind] = "improper"
 
     def __call__(self, params: Tensor) -> "GreyBernoulliImages":
         check_params("GreyBernoulli", params, 1)

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from pixellib.likelihoods.base import (
     ImageDistribution,
+    Kind,
     at_least_float32,
     check_int,
     check_params,
@@ -31,8 +32,8 @@ class Categorical:
     tensor(-16.6355)
     """
 
-    kind: ClassVar = "mass"
-    coupled_channels: ClassVar = False
+    kind: ClassVar[Kind] = "mass"
+    coupled_channels: ClassVar[bool] = False
     num_levels: int = 256
 
     def __post_init__(self):

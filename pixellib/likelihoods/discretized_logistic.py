@@ -15,6 +15,7 @@ from torch.distributions.utils import lazy_property
 from pixellib.likelihoods import logistic_numerics as numerics
 from pixellib.likelihoods.base import (
     ImageDistribution,
+    Kind,
     at_least_float32,
     check_choice,
     check_int,
@@ -46,8 +47,8 @@ class DiscretizedLogistic:
     torch.uint8
     """
 
-    kind: ClassVar = "mass"
-    coupled_channels: ClassVar = False
+    kind: ClassVar[Kind] = "mass"
+    coupled_channels: ClassVar[bool] = False
     scale: Literal["bounded", "free"] = "free"
     tails: Tails = "censored"
     num_levels: int = 256
@@ -131,7 +132,8 @@ class DiscretizedLogisticImages(ImageDistribution):
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
         """log p of each pixel in nats, summed over its channels: float (..., H, W).
 
-        fused: compute the gradient in the same pass, which is faster but rules out second derivatives.
+        fused: compute the gradient in the same pass, which is faster but rules out second derivatives,
+            `torch.export` and `torch.compile(fullgraph=True)`.
         """
         batch = self._check(x)
         if not fused:

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from pixellib.data.transforms import scale, unscale
 from pixellib.likelihoods.base import (
     ImageDistribution,
+    Kind,
     LevelsOfDensity,
     at_least_float32,
     check_choice,
@@ -40,9 +41,9 @@ class Gaussian:
     tensor([-3.6758])
     """
 
-    kind: ClassVar = "density"  # per unit of the [-1, 1] axis; one level is 1 / 127.5 of it
-    coupled_channels: ClassVar = False
-    num_levels: ClassVar = 256
+    kind: ClassVar[Kind] = "density"  # per unit of the [-1, 1] axis; one level is 1 / 127.5 of it
+    coupled_channels: ClassVar[bool] = False
+    num_levels: ClassVar[int] = 256
     variance: Literal["unit", "bounded", "free"] = "free"
 
     def __post_init__(self):

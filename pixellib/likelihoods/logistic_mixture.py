@@ -19,6 +19,7 @@ from pixellib.data.transforms import scale
 from pixellib.likelihoods import logistic_numerics as numerics
 from pixellib.likelihoods.base import (
     ImageDistribution,
+    Kind,
     at_least_float32,
     check_int,
     check_params,
@@ -52,8 +53,8 @@ class LogisticMixture:
     torch.Size([2, 8, 8])
     """
 
-    kind: ClassVar = "mass"
-    coupled_channels: ClassVar = True
+    kind: ClassVar[Kind] = "mass"
+    coupled_channels: ClassVar[bool] = True
     num_components: int = 10
     tails: Tails = "censored"
     num_levels: int = 256
@@ -93,13 +94,13 @@ class LogisticMixture:
 
     def __call__(self, params: Tensor) -> "DiscretizedLogisticMixture":
         """ValueError for another number of parameters than K fits, FloatingPointError if one is not finite."""
+        check_params("LogisticMixture", params, 1)
         fitting = [self.num_params(channels) for channels in (1, 3)]
-        if params.dim() < 3 or params.shape[-3] not in fitting:
+        if params.shape[-3] not in fitting:
             raise ValueError(
                 f"LogisticMixture with {self.num_components} components expects {' or '.join(map(str, fitting))} "
                 f"parameters (1 or 3 channels), got {tuple(params.shape)}"
             )
-        check_params("LogisticMixture", params, 1)
         return _NetworkMixture(self, at_least_float32(params))._values_checked()
 
     def unpack(self, params: Tensor) -> tuple[Tensor, ...]:
@@ -190,7 +191,8 @@ class DiscretizedLogisticMixture(ImageDistribution):
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
         """log p of each pixel in nats, all its channels together: float (..., H, W).
 
-        fused: compute the gradient in the same pass, which is several times faster but rules out second derivatives.
+        fused: compute the gradient in the same pass, which is several times faster but rules out second
+            derivatives, `torch.export` and `torch.compile(fullgraph=True)`.
         """
         batch = self._check(x)
         if not fused:

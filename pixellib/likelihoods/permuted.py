@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pixellib.likelihoods.base import ImageDistribution, Likelihood
+from pixellib.likelihoods.base import ImageDistribution, Kind, Likelihood
 
 
 class Permutation(Protocol):
@@ -53,7 +53,7 @@ class Permuted:
             raise ValueError(f"a likelihood of {num_levels} levels needs as many symbols, got {num_symbols}")
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         return self.likelihood.kind
 
     @property

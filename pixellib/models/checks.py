@@ -7,6 +7,9 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from pixellib.likelihoods import Likelihood
+from pixellib.likelihoods.base import INTEGERS
+
 MOST_BYTES = 2**34  # of the images that one call of `sample` returns: 16 GiB
 
 
@@ -19,12 +22,19 @@ def check_counts(at_least: int = 1, **counts: int) -> None:
             raise ValueError(f"{name} must be at least {at_least}, got {count}")
 
 
+def check_likelihood(likelihood: Likelihood) -> Likelihood:
+    """The likelihood, or ValueError for anything else, such as its name or its class."""
+    if isinstance(likelihood, type) or not isinstance(likelihood, Likelihood):
+        raise ValueError(f"likelihood must be a Likelihood, such as Categorical(), got {likelihood!r}")
+    return likelihood
+
+
 def check_shape(channels: int, size: Sequence[int], multiple_of: int = 1) -> tuple[int, int]:
     """The size (H, W) as a tuple. ValueError if a number is not a positive integer, or H or W not such a multiple."""
     check_counts(channels=channels)
-    size = tuple(size)
-    if len(size) != 2:
+    if not hasattr(size, "__len__") or len(size) != 2:
         raise ValueError(f"size must be (height, width), got {size}")
+    size = tuple(size)
     check_counts(**{"the height in size": size[0], "the width in size": size[1]})
     if any(n % multiple_of for n in size):
         raise ValueError(f"height and width must be multiples of {multiple_of}, got {size}")
@@ -33,11 +43,13 @@ def check_shape(channels: int, size: Sequence[int], multiple_of: int = 1) -> tup
 
 def check_images(x: Tensor, channels: int, size: Sequence[int] | None = None) -> None:
     """ValueError unless x holds integers (B, channels, H, W), of the given size if there is one."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"expected images as a tensor, got {type(x).__name__}")
     expected = (channels, *(("H", "W") if size is None else size))
     if x.dim() != 4 or x.shape[1] != channels or (size is not None and x.shape[2:] != torch.Size(size)):
         raise ValueError(f"expected images (B, {', '.join(map(str, expected))}), got {tuple(x.shape)}")
-    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"expected images of integers (uint8), got {x.dtype}")
+    if x.dtype not in INTEGERS:
+        raise ValueError(f"expected images of integers (uint8, or int64 beyond 256 levels), got {x.dtype}")
 
 
 def check_sampling(model: nn.Module, num_samples: int, shape: Sequence[int]) -> torch.device:

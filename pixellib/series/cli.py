@@ -125,6 +125,8 @@ def sample(
 
     if (kind := files.kind_of_file(files.check_path(out))) not in ("file", "missing"):
         raise ValueError(f"--out {out} is a {kind}, not a file")
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out {out} must end in .png")
     model = runs.get(name).load_or_train(profile, device=device)
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     num_classes, condition = getattr(model, "num_classes", None), None
@@ -146,7 +148,9 @@ def sample(
 @app.command()
 def compress(
     name: str,
-    images: Annotated[Path, typer.Argument(help="An .npz file with one array uint8 (N, C, H, W), or a folder.")],
+    images: Annotated[
+        Path, typer.Argument(help="An .npy or .npz file with one array uint8 (N, C, H, W), or a folder.")
+    ],
     out: Annotated[Path, typer.Argument(help="File to write.")],
     profile: Profile = "reference",
     device: Device = "auto",

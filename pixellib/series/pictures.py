@@ -1,4 +1,4 @@
-"""Images that users bring: an .npz file, or a folder of pictures of one size."""
+"""Images that users bring: an .npy or .npz file, or a folder of pictures of one size."""
 
 import zipfile
 from pathlib import Path
@@ -13,8 +13,8 @@ SUFFIXES = (".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".jpg", ".
 
 
 def read(path: Path, channels: int) -> torch.Tensor:
-    """Images uint8 (N, C, H, W): of a folder's pictures, in the order of their names, or of an .npz file's only array,
-    (N, C, H, W), or (N, H, W) if C = 1.
+    """Images uint8 (N, C, H, W): of a folder's pictures, in the order of their names, or of an .npy or .npz file's only
+    array, (N, C, H, W), or (N, H, W) if C = 1.
 
     FileNotFoundError where there is nothing, ValueError for files that hold something else.
     """
@@ -27,11 +27,13 @@ def read(path: Path, channels: int) -> torch.Tensor:
             raise ValueError(f"the pictures in {path} are not all of one size")
         return torch.from_numpy(np.stack(images))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = list(getattr(arrays, "files", ()))
-            images = arrays[names[0]] if len(names) == 1 else None
+        images = np.load(path, allow_pickle=False)
+        if isinstance(images, np.lib.npyio.NpzFile):
+            with images as arrays:
+                names = arrays.files
+                images = arrays[names[0]] if len(names) == 1 else None
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is neither a folder nor an .npz file that can be read: {error}") from error
+        raise ValueError(f"{path} is neither a folder nor an .npy or .npz file that can be read: {error}") from error
     if images is None:
         raise ValueError(f"{path} holds {len(names)} arrays; expected one")
     images = images[:, None] if images.ndim == 3 else images

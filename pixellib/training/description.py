@@ -54,7 +54,8 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
 
 def describe_object(value: object) -> str:
-    """A function or class by its name, any other object by its repr, in both cases without its address in memory.
+    """A function or class by its name, any other object by its repr without addresses in memory, or by its attributes
+    where its class defines no repr.
 
     >>> from pixellib.data import binarise
     >>> describe_object(binarise), describe_object(functools.partial(max, 3))
@@ -67,7 +68,12 @@ def describe_object(value: object) -> str:
     if isinstance(value, types.MethodType):
         return f"{value.__qualname__} of {describe_object(value.__self__)}"
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    return name if name and callable(value) else _ADDRESS.sub("", repr(value))
+    if name and callable(value):
+        return name
+    if type(value).__repr__ is object.__repr__:
+        parts = (f"{key}={_plain(part)!r}" for key, part in getattr(value, "__dict__", {}).items())
+        return f"{type(value).__qualname__}({', '.join(parts)})"
+    return _ADDRESS.sub("", repr(value))
 
 
 def tensor_sha256(t: Tensor | None) -> str | None:

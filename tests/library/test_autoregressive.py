@@ -5,7 +5,7 @@ import torch
 
 from pixellib import Settings, evaluate, fit
 from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, LogisticMixture
-from pixellib.models import GatedPixelCNN, PixelCNN
+from pixellib.models import VAE, GatedPixelCNN, PixelCNN, PixelCNNpp
 from pixellib.models.autoregressive.leak_test import assert_causal
 from pixellib.models.autoregressive.sampling import cached_params
 
@@ -124,6 +124,13 @@ def test_a_leak_and_a_blindness_are_found_and_named():
         assert_causal(unordered)
 
 
+def test_a_size_that_the_model_allows_is_found_and_other_models_are_refused():
+    torch.manual_seed(0)
+    assert_causal(PixelCNNpp(1, num_filters=8, num_resnets=1, likelihood=LogisticMixture(2), size=(8, 8)))
+    with pytest.raises(TypeError, match="got VAE"):
+        assert_causal(VAE())
+
+
 def field(model, size=9):
     """Which earlier pixels of an image of that size influence the parameters of the pixel in its middle: (H, W)."""
     y = torch.randn(1, 1, size, size, generator=seeded(), dtype=torch.float64, requires_grad=True)
@@ -191,7 +198,8 @@ def test_images_of_another_size_and_completions_keep_what_was_given():
         ({"temperature": float("nan")}, "temperature must be positive and finite, got nan"),
         ({"given": (torch.zeros(1, 5, 5, dtype=torch.uint8), 1)}, r"expected a given image uint8 \(1, 5, 4\)"),
         ({"given": (torch.zeros(1, 5, 4), 1)}, "got torch.float32"),
-        ({"given": (torch.full((1, 5, 4), 8, dtype=torch.uint8), 1)}, r"levels 0\.\.7, got up to 8"),
+        ({"given": (torch.full((1, 5, 4), 8, dtype=torch.uint8), 1)}, r"levels 0\.\.7, got 0\.\.8|got 8\.\.8"),
+        ({"given": torch.zeros(1, 5, 4, dtype=torch.uint8)}, r"given must be \(image, num_known_rows\), got Tensor"),
         ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), 6)}, r"num_known_rows must be in 0\.\.5, got 6"),
         ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), -1)}, "num_known_rows must be at least 0, got -1"),
         ({"condition": torch.zeros(2)}, "GatedPixelCNN takes no condition"),
@@ -200,6 +208,19 @@ def test_images_of_another_size_and_completions_keep_what_was_given():
 def test_what_cannot_be_sampled_is_refused(asked, complaint):
     with pytest.raises(ValueError, match=complaint):
         build(GatedPixelCNN).sample(**{"num_samples": 2, **asked})
+
+
+def test_levels_below_zero_are_not_kept():
+    given = torch.full((1, 5, 4), -5)
+    with pytest.raises(ValueError, match=r"levels 0\.\.511, got -5\.\.-5"):
+        build(PixelCNN, 1, Categorical(512)).sample(1, given=(given, 5))
+
+
+def test_weights_in_half_precision_are_refused_by_name():
+    x = torch.zeros(1, 1, 5, 4, dtype=torch.uint8)
+    for dtype in (torch.bfloat16, torch.float16):
+        with pytest.raises(TypeError, match="weights must be float32 or float64, got torch"):
+            build(GatedPixelCNN).to(dtype).log_prob(x)
 
 
 def test_conditions_that_do_not_fit_are_refused():

@@ -14,6 +14,7 @@ from pixellib.likelihoods import (
     DiscretizedLogistic,
     Gaussian,
     GreyBernoulli,
+    Likelihood,
     LogisticMixture,
 )
 
@@ -41,6 +42,43 @@ def images(*shape, num_levels=256, seed=0):
 def params(likelihood, channels, *size, batch=(2,), spread=1.0, dtype=torch.float32, seed=0):
     shape = (*batch, likelihood.num_params(channels), *size)
     return spread * torch.randn(shape, generator=generator(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("likelihood", [*ALL.values(), GreyBernoulli()], ids=[*ALL, "grey"])
+def test_every_likelihood_is_one_and_one_that_lacks_a_method_cannot_be_made(likelihood):
+    assert isinstance(likelihood, Likelihood)
+
+    class Unfinished(Likelihood):
+        kind, coupled_channels, num_levels = "mass", False, 256
+
+        def num_params(self, channels):
+            return channels
+
+    with pytest.raises(TypeError, match="abstract"):
+        Unfinished()
+
+
+@pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)
+def test_what_torch_says_of_checks_holds_for_likelihoods_too(likelihood):
+    Distribution.set_default_validate_args(False)
+    try:
+        broken = torch.full((1, likelihood.num_params(1), 2, 2), math.nan)
+        likelihood(broken).log_prob(torch.zeros(1, 1, 2, 2, dtype=torch.uint8))
+    finally:
+        Distribution.set_default_validate_args(True)
+    with pytest.raises(ValueError, match="not finite"):
+        likelihood(broken)
+
+
+@pytest.mark.parametrize("likelihood", [LogisticMixture(2), LogisticMixture(2, "truncated"), DiscretizedLogistic()])
+def test_the_log_probability_without_fusing_can_be_exported(likelihood):
+    class Scored(torch.nn.Module):
+        def forward(self, params, x):
+            return likelihood(params).log_prob_per_pixel(x, fused=False)
+
+    p, x = params(likelihood, 3, 4, 4), images(2, 3, 4, 4)
+    program = torch.export.export(Scored(), (p, x)).module()
+    torch.testing.assert_close(program(p, x), likelihood(p).log_prob_per_pixel(x))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -12,9 +12,11 @@ from pixellib.models import (
     AutoregressiveModel,
     GatedPixelCNN,
     ImageModel,
+    LadderVAE,
     LatentModel,
     PixelCNN,
     PixelCNNpp,
+    PixelVAE,
     TwoStreamModel,
     assert_causal,
 )
@@ -179,6 +181,27 @@ def test_images_that_do_not_exist_are_refused(family, options, complaint):
         family(**{"channels": 1, "size": (8, 8), **FAMILIES[family], **options})
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_no_likelihood_is_refused(family):
+    for wrong in ("mixture", LogisticMixture, 3):
+        with pytest.raises(ValueError, match="likelihood must be a Likelihood, such as Categorical"):
+            build(family, likelihood=wrong)
+
+
+@pytest.mark.parametrize(("family", "options"), [*LATENT.items(), (LadderVAE, {}), (PixelVAE, {})])
+@pytest.mark.parametrize("num_levels", [16, 4096])
+def test_an_encoder_sees_the_levels_that_the_likelihood_has_on_the_axis_from_minus_one_to_one(
+    family, options, num_levels
+):
+    torch.manual_seed(0)
+    model = family(1, (8, 8), likelihood=DiscretizedLogistic(num_levels=num_levels), **options).eval()
+    x, seen = torch.arange(64).view(1, 1, 8, 8) * (num_levels - 1) // 63, []
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+    first.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    model.encode(x)
+    assert seen[0].min() == -1 and seen[0].max() == 1
+
+
 @pytest.mark.parametrize("family", AUTOREGRESSIVE)
 def test_counts_below_one_are_refused_by_name(family):
     wrong = [name for name in FAMILIES[family] if name != "kernel_size"] + ["num_classes", "embedding"]
@@ -206,7 +229,7 @@ def test_images_and_conditions_that_do_not_fit_are_refused(family):
     for x, complaint in (
         (images(channels=1), r"expected images \(B, 3, .*, got \(2, 1, 8, 4\)"),
         (images()[0], r"expected images \(B, 3, .*, got \(3, 8, 4\)"),
-        (images() / 255, r"expected images of integers \(uint8\), got torch.float32"),
+        (images() / 255, r"expected images of integers \(uint8, .*\), got torch.float32"),
     ):
         with pytest.raises(ValueError, match=complaint):
             model.log_prob(x)

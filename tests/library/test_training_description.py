@@ -191,9 +191,13 @@ def test_a_description_holds_what_makes_a_model_and_nothing_that_changes():
 
 def test_a_transform_is_described_without_its_address():
     class Plain:
-        def __call__(self, x, generator):
-            return x
+        def __init__(self, factor=1):
+            self.factor = factor
 
+        def __call__(self, x, generator):
+            return self.factor * x
+
+    assert describe_object(Plain(1)) != describe_object(Plain(2))  # or one would be taken for the other's training
     assert describe_object(Plain()) == describe_object(Plain()) and " at 0x" not in describe_object(Plain())
     assert describe_object(functools.partial(binarise, generator=None)) == "partial(binarise, generator=None)"
     inverses = [describe_object(IntensityPermutation(seed=seed).inverse) for seed in (0, 0, 1)]

@@ -52,6 +52,7 @@ def test_python_m_pixellib_is_the_same_program():
         (["train", "iwae-k7"], "unknown run 'iwae-k7'"),
         (["train", "iwae-k1", "--profile", "fast"], "unknown profile 'fast'"),
         (["sample", "iwae-k7", "--out", "x.png"], "unknown run 'iwae-k7'"),
+        (["sample", "iwae-k1", "--out", "x.jpg"], "--out x.jpg must end in .png"),
         (["notebook", "99_none"], "unknown notebook '99_none'"),
         (["data", "mnits"], "mnits"),
         (
@@ -268,6 +269,9 @@ def test_images_are_compressed_and_read_back(capsys, monkeypatch, tmp_path):
     for target in ("again.npz", "a folder"):
         code, _, _ = call(capsys, "decompress", "gated-mnist", str(tmp_path / "some.bin"), str(tmp_path / target))
         assert code == 0
+    np.save(tmp_path / "some.npy", images)
+    code, _, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "some.npy"), str(tmp_path / "same.bin"))
+    assert code == 0 and (tmp_path / "same.bin").read_bytes() == (tmp_path / "some.bin").read_bytes()
     assert (np.load(tmp_path / "again.npz")["images"] == images).all()
     assert sorted(p.name for p in (tmp_path / "a folder").iterdir()) == ["0.png", "1.png", "2.png"]
     code, _, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "a folder"), str(tmp_path / "folder.bin"))
@@ -286,10 +290,10 @@ def test_what_cannot_be_compressed_or_read_back_is_one_line_and_nothing_is_writt
     for source, reason in (
         ("nowhere.npz", "No such file"),
         ("empty", "holds no pictures"),
-        ("broken.npz", "neither a folder nor an .npz file"),
+        ("broken.npz", "neither a folder nor an .npy or .npz file"),
         ("floats.npz", "expected uint8 (N, C, H, W)"),
         ("two.npz", "holds 2 arrays"),
-        ("none.npz", "num_samples must be at least 1"),
+        ("none.npz", "0 of torch.uint8"),
         ("pictures", "is no picture that can be read"),
     ):
         code, _, err = call(capsys, "compress", "gated-mnist", str(tmp_path / source), str(tmp_path / "out"))

@@ -32,15 +32,18 @@ def test_the_snippets_run_one_after_the_other(tmp_path):
     assert sampled.startswith("pixelcnn-mnist-5x30: loaded data/checkpoints/")
 
 
-def test_the_model_of_your_own_is_trained_and_evaluated_as_it_stands(tmp_path):
-    (snippet,) = blocks("python", CONTRIBUTING)
-    (tmp_path / "model.py").write_text(snippet)
+def test_model_likelihood_and_checkpoint_of_your_own_work_as_they_stand(tmp_path):
+    snippets = blocks("python", CONTRIBUTING)
+    assert len(snippets) == 3
+    (tmp_path / "own.py").write_text("\n".join(snippets))
     answer = subprocess.run(
-        [sys.executable, "model.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, tmp_path / "own.py"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-    assert 1.3 < float(answer.stdout.split()[0]) < 2.0, "far below the 8 bits of a guess"
+    histograms, scored, shape = answer.stdout.splitlines()
+    assert 1.3 < float(histograms.split()[0]) < 2.0, "far below the 8 bits of a guess"
+    assert scored.startswith("tensor([-") and shape == "torch.Size([2, 1, 28, 28])"
 
 
 def test_links_lead_somewhere():

@@ -6,14 +6,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from pixellib.data.transforms import scale
-from pixellib.likelihoods import Likelihood
+from pixellib.likelihoods import ImageDistribution, Likelihood
 from pixellib.models.autoregressive import sampling
 from pixellib.models.autoregressive.channels import ChannelIndex
 from pixellib.models.base import ImageModel
-from pixellib.models.checks import check_counts, check_images, check_shape
+from pixellib.models.checks import check_counts, check_images, check_likelihood, check_shape
 
 
 class AutoregressiveModel(ImageModel):
@@ -33,7 +32,8 @@ class AutoregressiveModel(ImageModel):
     learned numbers stand for each level at the network's input; if None, the level itself does, scaled to [-1, 1].
     init_output: whether `initialise` sets the output layer to where the likelihood says that training should begin.
 
-    ValueError for numbers below 1, and for conditioning on both a class and a map.
+    ValueError for numbers below 1, for something else than a likelihood, and for conditioning on both a class and a
+    map.
 
     >>> from pixellib.likelihoods import Bernoulli
     >>> class FromAbove(AutoregressiveModel):  # every pixel is predicted from the one above it
@@ -67,7 +67,7 @@ class AutoregressiveModel(ImageModel):
         check_counts(**{name: count for name, count in optional.items() if count is not None})
         if num_classes is not None and condition_channels is not None:
             raise ValueError("a model is conditioned on a class or on a map, not on both")
-        self.channels, self.likelihood, self.init_output = channels, likelihood, init_output
+        self.channels, self.likelihood, self.init_output = channels, check_likelihood(likelihood), init_output
         self.num_classes, self.condition_channels = num_classes, condition_channels
         self.num_inputs = channels * (embedding or 1)
         self.embedding = nn.Embedding(likelihood.num_levels, embedding) if embedding else None
@@ -101,7 +101,7 @@ class AutoregressiveModel(ImageModel):
     def kind(self) -> str:
         return "exact" if self.likelihood.kind == "mass" else self.likelihood.kind
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> ImageDistribution:
         """p(. | condition), each pixel given those of x before it: a distribution of images, in which x is scored.
 
         x: uint8 (B, C, H, W). `model(x).log_prob(x)` is `model.log_prob(x)`, and `model(x).log_prob_per_pixel(x)` its
@@ -154,9 +154,10 @@ class AutoregressiveModel(ImageModel):
         size: (H, W), any that the network allows; `self.size` if None. given: (image, num_known_rows), the image uint8
         (C, H, W) or (num_samples, C, H, W); its first rows are kept and the rest is drawn. temperature: each sub-pixel
         is drawn from p^(1/T), normalised; below 1 samples are more probable, above 1 more varied. cached: keep
-        activations from pixel to pixel if the model can; otherwise every sub-pixel takes a forward pass, which gives
-        the same images slowly. precision: of the network, "fp32", "bf16" or "auto", which is bf16 where the device has
-        it; likelihoods compute in float32 at least. A model in float64 stays there.
+        activations from pixel to pixel if the model can; otherwise every sub-pixel takes a forward pass, which slowly
+        gives the same images in float32, and other ones in bfloat16, which rounds either in its own way. precision: of
+        the network, "fp32", "bf16" or "auto", which is bf16 where the device has it; likelihoods compute in float32 at
+        least. A model in float64 stays there.
 
         ValueError for numbers, sizes or temperatures that are not positive, for more than 16 GiB of images, and for a
         given image or condition that does not fit. FloatingPointError if the parameters are not finite.
@@ -199,10 +200,13 @@ class AutoregressiveModel(ImageModel):
 
     def inputs(self, x: Tensor) -> Tensor:
         """Images uint8 (B, C, H, W) as the network sees them, float (B, I, H, W): in [-1, 1], I = C, or I / C learned
-        numbers for each level. ValueError for levels that have none.
+        numbers for each level. ValueError for levels that have none, TypeError for weights in half precision.
         """
+        dtype = next(self.parameters()).dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"weights must be float32 or float64, got {dtype}: for bfloat16, use torch.autocast")
         if self.embedding is None:
-            return scale(x.to(next(self.parameters()).dtype), self.likelihood.num_levels)
+            return scale(x.to(dtype), self.likelihood.num_levels)
         num_levels = self.embedding.num_embeddings
         if x.numel() and (num_levels < 256 or x.dtype != torch.uint8) and not 0 <= x.min() <= x.max() < num_levels:
             raise ValueError(f"expected levels 0..{num_levels - 1}, got {int(x.min())}..{int(x.max())}")

@@ -156,14 +156,17 @@ def _draw(pixels: Distribution, temperature: float, generator: torch.Generator |
 
 def _check_given(given: tuple[Tensor, int], shape: tuple[int, ...], num_levels: int) -> int:
     """The number of known rows. ValueError if image or number do not fit images of that shape (B, C, H, W)."""
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ValueError(f"given must be (image, num_known_rows), got {type(given).__name__}")
     (image, num_known), dtype = given, levels_dtype(num_levels)
     if image.dtype != dtype or image.shape not in (shape, shape[1:]):
         raise ValueError(
             f"expected a given image {str(dtype).removeprefix('torch.')} {shape[1:]}, or one for each of {shape[0]} "
             f"samples, got {image.dtype} {tuple(image.shape)}"
         )
-    if int(image.max()) >= num_levels:  # uint8 cannot be compared with 256
-        raise ValueError(f"expected a given image of levels 0..{num_levels - 1}, got up to {int(image.max())}")
+    low, high = (int(level) for level in image.aminmax())  # uint8 cannot be compared with 256
+    if low < 0 or high >= num_levels:
+        raise ValueError(f"expected a given image of levels 0..{num_levels - 1}, got {low}..{high}")
     check_counts(at_least=0, num_known_rows=num_known)
     if num_known > shape[-2]:
         raise ValueError(f"num_known_rows must be in 0..{shape[-2]}, got {num_known}")

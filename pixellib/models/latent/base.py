@@ -14,7 +14,14 @@ from torch.distributions import Normal, kl_divergence
 from pixellib.likelihoods import Bernoulli, Likelihood
 from pixellib.likelihoods.base import at_least_float32
 from pixellib.models.base import WeightedModel
-from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
+from pixellib.models.checks import (
+    check_counts,
+    check_images,
+    check_likelihood,
+    check_sampling,
+    check_shape,
+    refuse_condition,
+)
 
 
 class LatentModel(WeightedModel):
@@ -50,7 +57,7 @@ class LatentModel(WeightedModel):
         self.num_latents, self.num_samples = tuple(num_latents), num_samples
         check_counts(num_samples=num_samples, **{"the length of num_latents": len(self.num_latents)})
         check_counts(**{f"num_latents[{i}]": count for i, count in enumerate(self.num_latents)})
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.likelihood = check_likelihood(Bernoulli() if likelihood is None else likelihood)
 
     @property
     def shape(self) -> tuple[int, int, int]:

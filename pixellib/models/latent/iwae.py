@@ -64,7 +64,7 @@ class IWAE(LatentModel):
         The bias is the paper's; the centring is ours, and worth several nats in the first thousands of steps.
         """
         mean = images.sum(0, dtype=torch.int64) / len(images)
-        self.centre.copy_(scale(mean))
+        self.centre.copy_(scale(mean, self.likelihood.num_levels))
         if isinstance(self.likelihood, Bernoulli):
             self.decoders[0][-1].bias.copy_(torch.logit(mean.flatten() / 255, eps=1e-3))
 
@@ -72,4 +72,4 @@ class IWAE(LatentModel):
         return self.decoders[0](z).unflatten(-1, (-1, *self.size))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return gaussian(self.encoders[0]((scale(x) - self.centre).flatten(1)))
+        return gaussian(self.encoders[0]((scale(x, self.likelihood.num_levels) - self.centre).flatten(1)))

@@ -91,7 +91,7 @@ class LadderVAE(LayeredVAE):
         ValueError for images of another shape.
         """
         check_images(x, self.channels, self.size)
-        h, found = scale(x).to(self.top.dtype), []
+        h, found = scale(x, self.likelihood.num_levels).to(self.top.dtype), []
         for blocks in self.bottom_up:
             h = blocks(h)
             found.append(h)

@@ -14,7 +14,7 @@ from torch.distributions import Normal, kl_divergence
 
 from pixellib.likelihoods import Bernoulli, Likelihood
 from pixellib.models.base import WeightedModel
-from pixellib.models.checks import check_counts, refuse_condition
+from pixellib.models.checks import check_counts, check_likelihood, refuse_condition
 from pixellib.models.latent.base import bound_kind, check_beta, gaussian
 
 
@@ -57,7 +57,7 @@ class LayeredVAE(WeightedModel):
         if not 0 <= free_bits < math.inf:
             raise ValueError(f"free_bits must be finite and not below zero, got {free_bits}")
         self.num_samples, self.beta, self.free_bits = num_samples, beta, free_bits
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.likelihood = check_likelihood(Bernoulli() if likelihood is None else likelihood)
 
     @property
     def kind(self) -> str:

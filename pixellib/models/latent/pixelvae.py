@@ -102,7 +102,8 @@ class PixelVAE(LayeredVAE):
         ValueError for images of another shape.
         """
         check_images(x, self.channels, self.size)
-        return normal(self.encoder(scale(x).to(next(self.encoder.parameters()).dtype)))
+        y = scale(x, self.likelihood.num_levels)
+        return normal(self.encoder(y.to(next(self.encoder.parameters()).dtype)))
 
     def decode(self, z: Tensor) -> Tensor:
         """The features on which the PixelCNN is conditioned, float (B, F, H, W). ValueError for z of another shape."""

@@ -84,7 +84,7 @@ class VAE(LatentModel):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         weight = self.encoders[0][0].weight
-        return gaussian(self.encoders[0](scale(x).to(weight.dtype)))
+        return gaussian(self.encoders[0](scale(x, self.likelihood.num_levels).to(weight.dtype)))
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoders[0](z.flatten(0, -2)).unflatten(0, z.shape[:-1])

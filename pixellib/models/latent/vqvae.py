@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from pixellib.data.transforms import scale
 from pixellib.likelihoods import Likelihood, LogisticMixture
 from pixellib.models.base import ImageModel
-from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
+from pixellib.models.checks import (
+    check_counts,
+    check_images,
+    check_likelihood,
+    check_sampling,
+    check_shape,
+    refuse_condition,
+)
 from pixellib.models.latent.base import bound_kind
 
 
@@ -57,7 +64,7 @@ class VQVAE(ImageModel):
         if not 0 <= commitment < math.inf:
             raise ValueError(f"commitment must be finite and not negative, got {commitment}")
         self.commitment = commitment
-        self.likelihood = LogisticMixture(5) if likelihood is None else likelihood
+        self.likelihood = check_likelihood(LogisticMixture(5) if likelihood is None else likelihood)
         n, twice = num_filters, 2 * num_filters
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, n, 4, stride=2, padding=1), nn.SiLU(),
@@ -133,7 +140,7 @@ class VQVAE(ImageModel):
 
     def _features(self, x: Tensor) -> Tensor:
         check_images(x, self.channels)
-        return self.encoder(scale(x).to(self.codebook.weight.dtype))
+        return self.encoder(scale(x, self.likelihood.num_levels).to(self.codebook.weight.dtype))
 
     def _nearest(self, features: Tensor) -> Tensor:
         """The code next to each feature vector of (B, D, h, w): int64 (B, h, w)."""

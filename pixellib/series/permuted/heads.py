@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from pixellib.likelihoods import LogisticMixture
-from pixellib.likelihoods.base import at_least_float32, check_params
+from pixellib.likelihoods.base import Kind, at_least_float32, check_params
 from pixellib.likelihoods.categorical import CategoricalImages
 from pixellib.likelihoods.logistic_mixture import DiscretizedLogisticMixture
 
@@ -24,8 +24,8 @@ NARROW = -6.0  # a log-scale at which a logistic gives its own symbol of 256 a p
 class OneChannel:
     """What these likelihoods have in common: a softmax over symbols in the end, whatever the parameters are."""
 
-    kind: ClassVar = "mass"
-    coupled_channels: ClassVar = False
+    kind: ClassVar[Kind] = "mass"
+    coupled_channels: ClassVar[bool] = False
     num_levels: ClassVar[int] = 256
 
     def num_params(self, channels: int) -> int:
