@@ -96,9 +96,7 @@ def _records() -> Iterator[str]:
     """Records that cannot be read, or that belong to no training of the series."""
     trainings = [(name, seed) for name in runs.names() for seed in range(runs.get(name).seeds)]
     expected = dict.fromkeys((runs.record_path(name, seed) for name, seed in trainings), ("name", "results"))
-    expected[paths.RESULTS / "bench.json"] = ("hardware", "rows")
-    expected[paths.RESULTS / "compressed.json"] = ("hardware", "rows")
-    expected[paths.RESULTS / "sampling_times.json"] = ("hardware", "rows")
+    expected |= dict.fromkeys((paths.RESULTS / name for name in paths.MEASUREMENTS), ("hardware", "rows"))
     expected[doctor.COST] = ("seconds", "matmul_gflops")
     for path in sorted(set(paths.RESULTS.glob("*")) - set(publish.readmes())):
         if path not in expected:

@@ -71,8 +71,7 @@ def save_figure(fig: Figure, name: str, *, alt: str, folder: Path | str = FOLDER
         raise ValueError(f"the name of a figure may hold letters, digits, _ and -, got {name!r}")
     if not alt.strip():
         raise ValueError(f"figure {name} needs an alternative text")
-    width = round(fig.get_figwidth() * _SHOWN)
-    png = _png(fig)
+    width, png = _width(fig), _png(fig)
     files.replace(Path(folder) / f"{name}.png", png)
     if get_ipython() is not None:
         data = {"image/png": base64.b64encode(png).decode(), "text/plain": f"<figure {name}: {alt}>"}
@@ -86,7 +85,7 @@ def slider(draw: Callable[[Any], Figure], name: str, options: Sequence, value: A
     """
     chooser = ipywidgets.SelectionSlider(options=options, value=value, description=name)
     fig = draw(value)
-    width = str(round(fig.get_figwidth() * _SHOWN))
+    width = str(_width(fig))
     picture = ipywidgets.Image(value=_png(fig), format="png", width=width)
     chooser.observe(lambda change: setattr(picture, "value", _png(draw(change["new"]))), "value")
     return ipywidgets.VBox([chooser, picture])
@@ -120,6 +119,11 @@ def image_figure(
 def results_table(records: Sequence[Mapping], anchors: Anchors | None = None) -> Markdown:
     """The tables of `tables.results_markdown`, as a notebook shows them."""
     return Markdown(results_markdown(records, anchors))
+
+
+def _width(fig: Figure) -> int:
+    """How wide a page shows it, in pixels."""
+    return round(fig.get_figwidth() * _SHOWN)
 
 
 def _png(fig: Figure) -> bytes:

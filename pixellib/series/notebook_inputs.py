@@ -15,12 +15,7 @@ from pathlib import Path
 from pixellib.series import paths
 
 PRESENTATION = ("figures.py", "tables.py")  # modules of the series that decide how every notebook's outputs look
-NO_RUNS = (
-    "bench.json",
-    "compressed.json",
-    "sampling_times.json",
-    "make_figures.json",
-)  # other records, whose names are ordinary words
+NO_RUNS = (*paths.MEASUREMENTS, "make_figures.json")  # other records, whose names are ordinary words
 
 
 def of(text: str) -> list[Path]:
@@ -63,12 +58,9 @@ def _results(text: str) -> list[Path]:
     files = [*paths.RESULTS.glob("*.json"), *paths.CHECKPOINTS.glob("*.safetensors")]
     files = [path for path in files if path.name not in NO_RUNS]
     named = [path for path in files if _names(text, re.sub(r"-seed\d+$", "", path.stem))]
-    if "runs.benchmark(" in text:
-        named += paths.RESULTS.glob("bench.json")
-    if "runs.compressed(" in text:
-        named += paths.RESULTS.glob("compressed.json")
-    if "runs.sampling_times(" in text:
-        named += paths.RESULTS.glob("sampling_times.json")
+    for function, name in zip(("benchmark", "compressed", "sampling_times"), paths.MEASUREMENTS, strict=True):
+        if f"runs.{function}(" in text:
+            named += paths.RESULTS.glob(name)
     if re.search(r"\bsweep\.\w+\(", text):
         named += paths.RESULTS.glob("permuted-*.json")
     return named

@@ -45,13 +45,13 @@ def publish(jobs: int | None = None) -> list[str]:
 
 
 def ship_runs() -> None:
-    """Copy checkpoints and records of finished reference trainings, and the benchmark's record, to where they ship.
+    """Copy checkpoints and records of finished reference trainings, and those of measurements, to where they ship.
 
     A training without results was asked for by somebody who did not evaluate it, and is left where it is. RuntimeError
     for a checkpoint whose header is not the record beside it: one of the two is left over from another training.
     """
-    for made in ("bench/bench.json", "compressed.json", "sampling_times.json"):  # by `make bench` and two commands
-        record = paths.ROOT / "build" / made
+    for name in paths.MEASUREMENTS:
+        record = paths.ROOT / "build" / ("bench" if name == "bench.json" else "") / name
         if record.exists():
             files.replace(paths.RESULTS / record.name, record.read_bytes())
     for name in runs.names():

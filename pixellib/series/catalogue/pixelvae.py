@@ -88,15 +88,10 @@ _CURES = [
     _deep(8, "-two-stages", ", a tenth of the KL divergence first, then all of it", settings=_AGAIN, start=_LIGHT),
     _deep(8, "-continued", ", trained twice as long", settings=_AGAIN, start=_DEEPEST),
     _deep(
-        8,
-        "-without-continued",
-        ", no latent, trained twice as long",
-        settings=_AGAIN,
-        start=_WITHOUT[-1],
-        num_latents=0,
-        num_samples=None,
+        8, "-without-continued", ", no latent, trained twice as long", settings=_AGAIN, start=_WITHOUT[-1],
+        num_latents=0, num_samples=None,
     ),
-]
+]  # fmt: skip
 
 RUNS = [
     *(_deep(depth) for depth in _DEPTHS),
