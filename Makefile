@@ -81,7 +81,7 @@ lint: $(LIBRARY)  ## style of code and notebooks, and who imports whom
 	@$(VENV)/bin/lint-imports --no-logo
 
 lab: env  ## Jupyter Lab, opened at the README's list of notebooks
-	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter" $(PY) jupyter lab $(OPTIONS)
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter" $(PY) jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(OPTIONS)
 
 train: env  ## train a run, or go on with it: make train RUN=iwae-k1
 	@test -n "$(RUN)" || { echo "Which run? make train RUN=..., one of:" >&2; $(PY) pixellib runs >&2; exit 1; }

@@ -3,6 +3,7 @@
     make figures                                    the usual way (see the Makefile)
     snakemake --executor slurm --jobs 20            the same graph on a cluster
     snakemake --cores 2 sweep                       the trainings of notebook 10, one job each; resumed, not repeated
+    ... --config profile=paper                      with the published settings; quick, reference or paper
 
 Everything it writes lies under build/. Checkpoints and records of the repository are inputs and never outputs, because a
 job's outputs are deleted before it runs; in the reference profile no notebook trains. A notebook runs anew when its

@@ -36,7 +36,7 @@ def compress(
     Probabilities become multiples of 2^-24, of which every level has at least one: the first l of L levels together
     have floor((2^24 - L) P) + l of them, where P is their probability in float64.
 
-    ImportError without `constriction`, TypeError for other models, ValueError for images that do not fit or for none.
+    ImportError without `constriction`, ValueError for other models, and for images that do not fit or for none.
 
     >>> from pixellib.models import GatedPixelCNN
     >>> model = GatedPixelCNN(1, (4, 4), num_layers=1, num_filters=4, kernel_size=3)
@@ -89,7 +89,7 @@ def decompress(
     precision, threads: as the file says, unless they are given, to see what happens then.
 
     CodingError for bytes that are no such file, were truncated or altered, or were made with another model, and where
-    the model does not compute the same probabilities as when they were made. ImportError, TypeError: see `compress`.
+    the model does not compute the same probabilities as when they were made. ImportError, ValueError: see `compress`.
     """
     by_pixel = _is_by_pixel(model)
     header, blocks = unpack(data)
@@ -117,14 +117,14 @@ def decompress(
 
 
 def _is_by_pixel(model: ImageModel) -> bool:
-    """Whether it is autoregressive. TypeError if it is not, and has not one layer of latents either."""
+    """Whether it is autoregressive. ValueError if it is not, and has not one layer of latents either."""
     if hasattr(model, "fill"):
         return True
     num_latents = getattr(model, "num_latents", None)
     if isinstance(num_latents, tuple) and len(num_latents) == 1:
         return False
     name = type(model).__name__
-    raise TypeError(f"images are coded with autoregressive models and those with one layer of latents, not with {name}")
+    raise ValueError(f"images are coded with autoregressive models or those with one layer of latents, not with {name}")
 
 
 def _conditions(condition: Tensor | Sequence[int] | None, batches: tuple[Tensor, ...]) -> list[Tensor | None]:

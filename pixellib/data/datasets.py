@@ -159,7 +159,7 @@ def load_imagenet64(root: Path, split: str) -> tuple[Tensor, Tensor]:
     if not root.is_dir():
         raise FileNotFoundError(
             f"{root} is missing; {IMAGENET64} is your own folder with train and valid, each with one "
-            "sub-folder of 64x64 images: name it with root= or put it there"
+            "sub-folder of 64x64 images: put it there, or name it in Python with load(..., root=...)"
         )
     images = sources.image_folder(root / ("valid" if split == "test" else "train"), size=64)
     images = images[split_rows(split, len(images), num_validation=min(10_000, math.ceil(len(images) / 10)))]

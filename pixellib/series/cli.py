@@ -12,8 +12,9 @@ try:
 except ModuleNotFoundError:  # of the console script too, which comes with the library alone
     sys.exit("pixellib: the command line is part of the series, install that as well: pip install -e '.[series]'")
 
+import pixellib
+
 app = typer.Typer(
-    help="How do you put a probability on a pixel? The runs, notebooks and data of the series.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,14 +55,31 @@ Seed = Annotated[int, _whole("--seed", 0, 2**32 - 1, "Decides every random numbe
 # Each command imports what it needs, so that `pixellib --help` does not wait for torch.
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(pixellib.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """How do you put a probability on a pixel? The runs, notebooks and data of the series."""
+
+
 @app.command("runs")
 def list_runs() -> None:
-    """List the named runs."""
+    """List the named runs, with what is shipped of each."""
     from pixellib.series import runs
 
+    width = max(map(len, runs.names()))
     for name in runs.names():
         run = runs.get(name)
-        print(f"{name:<24} {run.dataset:<14} {run.title}")
+        shipped = "model" if run.checkpoint_path() else "record" if run.record_path().exists() else "-"
+        print(f"{name:<{width}} {run.dataset:<8} {shipped:<7} {run.title}")
 
 
 @app.command()
@@ -77,8 +95,9 @@ def train(
         typer.Option(parser=_next_time, metavar="HH:MM", help="Stop then, but keep the state to go on from."),
     ] = None,
 ) -> None:
-    """Train runs, one after the other, or go on where one was stopped; on many devices with torchrun -m pixellib train
-    NAME.
+    """Train runs one after another, or go on where one stopped.
+
+    The state is saved every minute and on Ctrl-C. On many devices: torchrun -m pixellib train NAME.
     """
     from pixellib import OutOfTime, devices
     from pixellib.series import runs
@@ -115,7 +134,10 @@ def sample(
         int | None, _whole("--label", 0, 10_000, "Class to draw, of a run with classes [default: all].")
     ] = None,
 ) -> None:
-    """Draw images from a trained run into one grid, of all classes in turn where it has some."""
+    """Draw images from a trained run into one grid.
+
+    Of all classes in turn where it has some.
+    """
     import torch
     from PIL import Image
     from torchvision.utils import make_grid
@@ -127,7 +149,7 @@ def sample(
         raise ValueError(f"--out {out} is a {kind}, not a file")
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out} must end in .png")
-    model = runs.get(name).load_or_train(profile, device=device)
+    model = runs.get(name).load_finished(profile, device=device)
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     num_classes, condition = getattr(model, "num_classes", None), None
     if label is not None and num_classes is None:
@@ -156,11 +178,15 @@ def compress(
     device: Device = "auto",
     batch: Annotated[int, _whole("--batch", 1, 100_000, "Images that are coded at once.")] = 250,
 ) -> None:
-    """Write images into a file as short as a trained run finds them probable."""
+    """Write images into a file, coded with a trained run.
+
+    The file is as short as the run finds the images probable. A run can do it if its model is autoregressive or has
+    one layer of latents.
+    """
     from pixellib import coding, files
     from pixellib.series import pictures, runs
 
-    model = runs.get(name).load_or_train(profile, device=device)
+    model = runs.get(name).load_finished(profile, device=device)
     x = pictures.read(images, model.channels)
     data = coding.compress(model, x, batch_size=batch, progress=True)
     files.write_atomically(out, lambda temporary: temporary.write_bytes(data))
@@ -175,7 +201,10 @@ def decompress(
     profile: Profile = "reference",
     device: Device = "auto",
 ) -> None:
-    """Read the images back, with the same run; nothing is written unless every one of them is what it was."""
+    """Read images back from such a file, with the same run.
+
+    Nothing is written unless every one of them is what it was.
+    """
     from pixellib import coding
     from pixellib.series import pictures, runs
 
@@ -183,14 +212,17 @@ def decompress(
         raise ValueError(f"{out} exists already; name an .npz file or a new folder")
     data = file.read_bytes()
     coding.header_of(data)  # before a model is loaded for it
-    x = coding.decompress(runs.get(name).load_or_train(profile, device=device), data, progress=True)
+    x = coding.decompress(runs.get(name).load_finished(profile, device=device), data, progress=True)
     pictures.write(out, x)
     print(f"{name}: {len(x)} images -> {out}")
 
 
 @app.command()
 def compressed() -> None:
-    """Write all test digits into files, with models and in ordinary formats, read them back, and record both."""
+    """Measure how short files of all test digits are.
+
+    With models and in ordinary formats; all files are read back.
+    """
     from pixellib.series import compressed
 
     for row in compressed.measure()["rows"]:
@@ -200,7 +232,7 @@ def compressed() -> None:
 
 @app.command()
 def sampling_times() -> None:
-    """Measure how long each shipped model takes to draw an image, and record it."""
+    """Measure how long each shipped model draws an image."""
     from pixellib.series import sampling_times
 
     for row in sampling_times.measure()["rows"]:
@@ -214,7 +246,7 @@ def notebook(
     parameter: Annotated[list[str] | None, typer.Option("-p", help="key=value, repeatable.")] = None,
     output: Annotated[Path | None, typer.Option(help="[default: build/PROFILE/notebooks/NAME.ipynb]")] = None,
 ) -> None:
-    """Run a notebook with parameters; its source is never changed."""
+    """Run a notebook with parameters; its source stays as it is."""
     from pixellib.series import execute
 
     settings = [f"profile={profile}"] if profile is not None else []
@@ -243,7 +275,7 @@ def figures(
     jobs: Jobs = None,
     options: Annotated[list[str] | None, typer.Argument(help="Handed to snakemake, after --.")] = None,
 ) -> None:
-    """Run all notebooks and rebuild figures and site (make figures)."""
+    """Run all notebooks and rebuild the site (make figures)."""
     from pixellib.series import build, doctor, execute
 
     execute.check_profile(profile)
@@ -254,7 +286,7 @@ def figures(
 
 @app.command()
 def publish(jobs: Jobs = None) -> None:
-    """Run all notebooks and put their outputs into the sources (make publish)."""
+    """Run all notebooks into their sources (make publish)."""
     from pixellib.series import publish
 
     publish.publish(jobs)
@@ -262,7 +294,7 @@ def publish(jobs: Jobs = None) -> None:
 
 @app.command()
 def doctor() -> None:
-    """What this machine does: processor, bfloat16, speed, kernels, PyTorch, expected minutes."""
+    """Say what this machine does: processor, speed, PyTorch."""
     from pixellib.series import doctor
 
     for line in doctor.report():
@@ -271,7 +303,10 @@ def doctor() -> None:
 
 @app.command()
 def check() -> None:
-    """Refuse committed notebooks, figures, checkpoints and records that do not belong together."""
+    """Refuse committed files that do not belong together.
+
+    Notebooks, figures, checkpoints and records.
+    """
     from pixellib.series import check
 
     check.check()

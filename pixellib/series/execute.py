@@ -33,6 +33,7 @@ from pixellib.series.runs import PROFILES
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MAX_SEED = 2**32 - 1
+TOLD = "reference"  # the profile whose results the text of a notebook describes
 
 
 def names() -> list[str]:
@@ -206,6 +207,9 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
         start = time.monotonic()
         executed = _run(name, path, partial, values, len(notebook.cells))
         executed.metadata.pop("widgets", None)
+        if (profile := values.get("profile", TOLD)) != TOLD:
+            note = f"> This is a run in the profile `{profile}`. The text describes what the profile `{TOLD}` shows."
+            executed.cells.insert(1, nbformat.v4.new_markdown_cell(note, id="profile"))
         for cell in code_cells(executed):  # a widget is dead without its state, which is never kept
             cell.outputs = [item for item in cell.outputs if WIDGET not in item.get("data", {})]
         write(executed, output)

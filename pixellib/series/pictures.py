@@ -33,7 +33,7 @@ def read(path: Path, channels: int) -> torch.Tensor:
                 names = arrays.files
                 images = arrays[names[0]] if len(names) == 1 else None
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is neither a folder nor an .npy or .npz file that can be read: {error}") from error
+        raise ValueError(f"{path} is neither a folder nor an .npy or .npz file that can be read") from error
     if images is None:
         raise ValueError(f"{path} holds {len(names)} arrays; expected one")
     images = images[:, None] if images.ndim == 3 else images

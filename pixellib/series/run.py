@@ -176,6 +176,18 @@ class Run:
         )
         return model
 
+    def load_finished(self, profile: str = "reference", *, device: str = "auto", seed: int = 0) -> ImageModel:
+        """The trained model, shipped or made here, on `device`, in eval mode, with its `record`. FileNotFoundError
+        names the command that trains it, where there is none; CheckpointError: see `load`.
+        """
+        self.plan(profile)
+        path = self.checkpoint_path(profile, seed)
+        if path is None:
+            options = f" --profile {profile}" * (profile != "reference") + f" --seed {seed}" * (seed > 0)
+            command = f"pixellib train {self.name}{options}"
+            raise FileNotFoundError(f"run {self.name} has no trained model here; train it with: {command}")
+        return self.load(path, profile, seed).to(devices.resolve(device))
+
     def trained(self, profile: str, seed: int = 0, device: str = "auto") -> ImageModel:
         """The trained model for a run that builds on it: loaded wherever that is possible, in the quick profile too."""
         path = self.checkpoint_path(profile, seed)

@@ -1,5 +1,6 @@
 """The named runs of the series, and what was recorded of them."""
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,13 +20,14 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Run:
-    """The run of that name. ValueError lists the valid ones.
+    """The run of that name. ValueError for another name, with those that are like it.
 
     >>> get("vae-dmol").title
     'VAE, mixture of logistics'
     """
     if name not in RUNS:
-        raise ValueError(f"unknown run {name!r}; choose one of {', '.join(RUNS)}")
+        alike = difflib.get_close_matches(name, RUNS, n=5) or list(RUNS)[:5]
+        raise ValueError(f"unknown run {name!r}; there are {', '.join(alike)} and others: `pixellib runs` lists them")
     return RUNS[name]
 
 

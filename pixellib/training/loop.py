@@ -1,5 +1,6 @@
 """fit: the one training loop, for every model of the series, on one device or many, resumable to the byte."""
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from pixellib.evaluation import Estimate, bits_per_dim, check_data, evaluate
 from pixellib.models.base import ImageModel
 from pixellib.training.description import describe_training
 from pixellib.training.settings import Settings
+from pixellib.training.signals import remembered
 from pixellib.training.step import TrainState
 
 UNITS = ("bits", "nats")
@@ -75,6 +77,9 @@ def fit(
     mapping that JSON can hold; by default a description of the model, the data and the transform. Settings and seed
     always belong to it. A resume state of another identity is refused.
 
+    SIGINT (Ctrl-C) and SIGTERM save the state after the step that is being taken, and then take their course; in one
+    process with a folder.
+
     compile: let `torch.compile` make one program of the loss and its gradient. It takes a minute or two and a C++
     compiler, gives the same results within rounding, and is no part of the identity: a training may be resumed with it
     or without, but ends in the same bytes only if all of it ran in one way.
@@ -113,13 +118,16 @@ def fit(
         state = TrainState(model.to(device).train(), settings, seed, device, path, identity, compile)
         if kept:
             state.restore(kept)
+            if progress and state.rank == 0:
+                print(f"going on after step {state.num_steps:,}, which is kept in {path}", file=sys.stderr, flush=True)
         validate = partial(
             evaluate, images=validation, labels=validation_labels, transform=transform, seed=seed,
             batch_size=min(200, settings.batch_size), device=device, precision=settings.precision,
         )  # fmt: skip
         log = stack.enter_context(_Log(state, unit, tuple(images.shape[1:]), progress))
         draw = _Draw(images, labels, transform, device)
-        _run(state, draw, None if validation is None else validate, log, save_every, until)
+        signals = stack.enter_context(remembered(path is not None and devices.world_and_rank()[0] == 1))
+        _run(state, draw, None if validation is None else validate, log, save_every, until, signals)
     return Training(
         state.averaged_model.eval(), settings.steps, settings.steps * settings.batch_size, state.seconds, state.history
     )
@@ -132,6 +140,7 @@ def _run(
     log: "_Log",
     save_every: float,
     until: float | None,
+    signals: list[int],
 ) -> None:
     """Take the steps that are left; report, validate and save where it is time to."""
     settings, saved_at = state.settings, time.monotonic()
@@ -140,7 +149,7 @@ def _run(
         state.step(rows, draw)
         is_last = done == settings.steps
         validates = is_last or (settings.validate_every and done % settings.validate_every == 0)
-        stops = until is not None and time.time() > until and not is_last
+        stops = not is_last and bool(signals or (until is not None and time.time() > until))
         saves = state.path and state.rank == 0 and (is_last or stops or time.monotonic() - saved_at > save_every)
         if validates or saves or len(state.losses) == WINDOW:
             log.add_losses(state.take_losses())
@@ -150,7 +159,13 @@ def _run(
             state.save()
             saved_at = time.monotonic()
         if stops:
-            raise OutOfTime(f"stopped after {done:,} of {settings.steps:,} steps, which are kept in {state.path}")
+            stopped = f"stopped after {done:,} of {settings.steps:,} steps, which are kept in {state.path}"
+            if not signals:
+                raise OutOfTime(stopped)
+            print(stopped, file=sys.stderr, flush=True)
+            break
+    if signals:
+        signal.raise_signal(signals[0])
 
 
 class _Log:

@@ -205,5 +205,5 @@ def test_images_and_models_that_cannot_be_coded_are_refused():
         coding.compress(GatedPixelCNN(1, (4, 4), num_layers=1, num_filters=4, likelihood=Categorical(512)), images)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         coding.compress(model, images, batch_size=0)
-    with pytest.raises(TypeError, match="not with LadderVAE"):
+    with pytest.raises(ValueError, match="not with LadderVAE"):
         coding.compress(LadderVAE(1, (8, 8), num_layers=[1], num_filters=4), images)

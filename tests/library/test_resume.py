@@ -135,6 +135,20 @@ def test_killed_in_the_middle_of_a_write_it_goes_on_from_the_state_before(alone,
     assert finish(tmp_path, save_every=0) == alone
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_keeps_every_step_it_has_taken_and_then_stops(alone, tmp_path, number):
+    process = start(tmp_path, save_every=1e9)
+    dots = tmp_path / f"dots-{process.pid}"
+    while not dots.exists() or dots.stat().st_size < 20:
+        assert process.is_alive(), "it ended before it could be asked"
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == (-number if number == signal.SIGTERM else 1), "as without a handler of ours"
+    assert 0 < kept(tmp_path) == steps_taken(process, tmp_path) < STEPS
+    assert finish(tmp_path, save_every=1e9) == alone
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("save_every", [0, 0.05])

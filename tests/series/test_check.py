@@ -127,7 +127,7 @@ def test_the_check_lists_records_that_are_older_than_the_training_loop(folders, 
         train("pixelcnnpp-without-shortcuts", seed, code_version=version)
     publish.ship_runs()
     check.check()
-    note = "1 run trained before the training loop changed in 0.10.0: pixelcnnpp-without-shortcuts\n"
+    note = "no fault, but from before the training loop changed in 0.10.0: pixelcnnpp-without-shortcuts\n"
     assert capsys.readouterr().err == note, "seeds 0 and 1, and that is no fault"
     monkeypatch.setattr(check, "TRAINING_CHANGED", "0")
     check.check()

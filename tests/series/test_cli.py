@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import pixellib
 from pixellib import OutOfTime, data, devices
 from pixellib.models import GatedPixelCNN
 from pixellib.series import cli, execute, runs
@@ -49,10 +50,9 @@ def test_python_m_pixellib_is_the_same_program():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["train", "iwae-k7"], "unknown run 'iwae-k7'"),
+        (["train", "iwae-k7"], "unknown run 'iwae-k7'; there are iwae-k"),
         (["train", "iwae-k1", "--profile", "fast"], "unknown profile 'fast'"),
         (["sample", "iwae-k7", "--out", "x.png"], "unknown run 'iwae-k7'"),
-        (["sample", "iwae-k1", "--out", "x.jpg"], "--out x.jpg must end in .png"),
         (["notebook", "99_none"], "unknown notebook '99_none'"),
         (["data", "mnits"], "mnits"),
         (
@@ -132,6 +132,20 @@ def test_a_mistake_of_ours_is_not_hidden(capsys, monkeypatch):
     monkeypatch.setenv("PIXELLIB_TRACEBACK", "1")
     with pytest.raises(ValueError, match="unknown run"):
         cli.main(["train", "iwae-k7"])
+
+
+def test_nothing_is_trained_to_draw_from_it_and_a_grid_is_a_png(capsys):
+    run = "pixelcnnpp-mnist-softmax-part1"  # whose model does not ship
+    code, _, err = call(capsys, "sample", run, "--out", "x.png")
+    assert code == 1 and f"has no trained model here; train it with: pixellib train {run}\n" in err
+    code, _, err = call(capsys, "sample", "iwae-k1", "--profile", "paper", "--out", "x.png")
+    assert code == 1 and "pixellib train iwae-k1 --profile paper\n" in err
+    code, _, err = call(capsys, "sample", "iwae-k1", "--out", "x.jpg")
+    assert code == 1 and "--out x.jpg must end in .png" in err
+
+
+def test_the_version_is_printed(capsys):
+    assert call(capsys, "--version")[:2] == (0, f"{pixellib.__version__}\n")
 
 
 def test_usage_errors_end_with_two(capsys):
@@ -216,7 +230,7 @@ def untrained(self, profile, **_):
 
 
 def test_sample_writes_one_grid_that_its_seed_decides(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(runs.Run, "load_or_train", untrained)
+    monkeypatch.setattr(runs.Run, "load_finished", untrained)
 
     def sample(seed):
         out = tmp_path / "grid.png"
@@ -231,7 +245,7 @@ def test_sample_writes_one_grid_that_its_seed_decides(capsys, monkeypatch, tmp_p
 
 def test_sample_draws_all_classes_or_the_one_that_is_asked_for(capsys, monkeypatch, tmp_path):
     asked, out = [], str(tmp_path / "grid.png")
-    monkeypatch.setattr(runs.Run, "load_or_train", untrained)
+    monkeypatch.setattr(runs.Run, "load_finished", untrained)
     monkeypatch.setattr(GatedPixelCNN, "sample", lambda model, num, *, condition, generator: (
         asked.append(condition.tolist()), torch.zeros(num, 1, 28, 28, dtype=torch.uint8))[1])  # fmt: skip
     for more in ([], ["--label", "7"]):
@@ -245,7 +259,7 @@ def test_sample_draws_all_classes_or_the_one_that_is_asked_for(capsys, monkeypat
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_sample_writes_through_a_link(capsys, monkeypatch, tmp_path, exists):
-    monkeypatch.setattr(runs.Run, "load_or_train", untrained)
+    monkeypatch.setattr(runs.Run, "load_finished", untrained)
     link, target = tmp_path / "link.png", tmp_path / "elsewhere" / "target.png"
     target.parent.mkdir()
     link.symlink_to(target)
@@ -261,7 +275,7 @@ def small(self, profile, **_):
 
 
 def test_images_are_compressed_and_read_back(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(runs.Run, "load_or_train", small)
+    monkeypatch.setattr(runs.Run, "load_finished", small)
     images = np.random.default_rng(0).integers(256, size=(3, 1, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "some.npz", images=images)
     code, out, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "some.npz"), str(tmp_path / "some.bin"))
@@ -279,7 +293,7 @@ def test_images_are_compressed_and_read_back(capsys, monkeypatch, tmp_path):
 
 
 def test_what_cannot_be_compressed_or_read_back_is_one_line_and_nothing_is_written(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(runs.Run, "load_or_train", small)
+    monkeypatch.setattr(runs.Run, "load_finished", small)
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
     np.savez(tmp_path / "floats.npz", images=np.zeros((1, 1, 8, 8)))
@@ -315,7 +329,7 @@ def test_sample_imports_no_papermill(tmp_path):
     code = (
         "import sys\n"
         "from pixellib.series import cli, runs\n"
-        "runs.Run.load_or_train = lambda run, profile, **_: run.build(profile).eval()\n"
+        "runs.Run.load_finished = lambda run, profile, **_: run.build(profile).eval()\n"
         f"try: cli.main(['sample', 'iwae-k1', '--num', '1', '--out', {str(tmp_path / 'x.png')!r}])\n"
         "finally: print('heavy:', {'papermill', 'matplotlib', 'pandas'} & set(sys.modules))"
     )

@@ -37,6 +37,10 @@ def test_a_notebook_runs_with_its_parameters_and_its_source_stays(root, capsys):
     assert source.read_bytes() == before
     assert not output.with_suffix(".partial.ipynb").exists()
     progress = capsys.readouterr().err
+    assert "a run in the profile `quick`" in nbformat.read(output, as_version=4).cells[1].source
+    execute.execute("01_a", ["profile=reference"])
+    told = nbformat.read(root / "build" / "reference" / "notebooks" / "01_a.ipynb", as_version=4)
+    assert not any("a run in the profile" in cell.source for cell in told.cells), "of which the text speaks"
     assert "01_a: cell 3/4" in progress and "01_a: cell 4/4" in progress, "cells are counted as in the source"
 
 

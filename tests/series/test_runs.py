@@ -14,7 +14,7 @@ from pixellib.series.run import PROFILES
 def test_names_are_found_and_what_is_not_is_answered_with_the_choices():
     assert runs.names()[:3] == ["iwae-k1", "iwae-k5", "iwae-k50"]
     assert all(runs.get(name).name == name for name in runs.names())
-    with pytest.raises(ValueError, match="unknown run 'iwae-k7'; choose one of iwae-k1, iwae-k5, iwae-k50, iwae-k1-"):
+    with pytest.raises(ValueError, match=r"unknown run 'iwae-k7'; there are iwae-k.*and others"):
         runs.get("iwae-k7")
     with pytest.raises(ValueError, match="unknown profile 'fast'; choose one of quick, reference, paper"):
         runs.get("iwae-k1").plan("fast")
