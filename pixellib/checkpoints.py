@@ -1,6 +1,6 @@
 """Checkpoints: weights in safetensors with a header, and the state from which a training resumes.
 
-Files appear whole or not at all (see `pixellib.files`), and nothing is ever unpickled.
+Files appear whole or not at all (see `pixellib.files`). Only a resume state is unpickled, with `weights_only=True`.
 """
 
 import hashlib

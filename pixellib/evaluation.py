@@ -68,7 +68,7 @@ def evaluate(
     batch_size: int = 100,
     device: str | torch.device = "auto",
     precision: str = "fp32",
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> Estimate:
     """Mean of `model.log_prob` over images, or with num_samples M the mean of the M-sample bound, whose log-weights
     `model.log_weights` draws.
@@ -78,7 +78,8 @@ def evaluate(
     result depends neither on how many processes share the work (each takes every n-th batch) nor on memory, but on
     batch_size. The model is evaluated in eval mode, and left in the mode it was in. precision: of the network, "fp32",
     "bf16", or "auto", which is bf16 where the device multiplies it in hardware; that is about twice as fast, and off by
-    some hundredths of a percent. All records of the series are in fp32.
+    some hundredths of a percent. All records of the series are in fp32. progress: whether to draw a bar, or
+    what it should say.
 
     ValueError for no images, images or labels that do not fit, or num_samples for a model without log-weights.
 
@@ -105,7 +106,8 @@ def evaluate(
         eval_mode(model),
         devices.autocast(device, precision),
     ):
-        for start in tqdm(batches, desc="evaluate", disable=not progress or rank > 0):
+        title = progress if isinstance(progress, str) else "evaluate"
+        for start in tqdm(batches, desc=title, disable=not progress or rank > 0):
             number = seeds.sequence_seed(seed, start)
             torch.manual_seed(number)  # models without a generator argument draw from the global one
             generator = torch.Generator(device).manual_seed(number)

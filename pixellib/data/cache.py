@@ -66,7 +66,7 @@ def cached(name: str, part: str, sums: dict[str, tuple[str, str]], sources: dict
             for key, (images, labels) in parts.items():
                 files.write_atomically(folder / f"{key}.npz", partial(write_part, images, labels))
             return parts[part]
-    raise FileNotFoundError(f"{name} could not be had: {'; '.join(reasons)}. To supply it by hand, {by_hand}")
+    raise FileNotFoundError(f"{name} could not be fetched: {'; '.join(reasons)}. To supply it by hand, {by_hand}")
 
 
 def read_part(path: Path, images_sha256: str, labels_sha256: str) -> Arrays:

@@ -1,4 +1,4 @@
-"""What is done to stored images before a model sees them: scale, binarise, dequantise, make grey, permute intensities.
+"""What is done to stored images before a model sees them: scale, binarise, make grey, permute intensities.
 
 Random functions take an optional ``torch.Generator``, which must live on the device of the images; without
 one they use PyTorch's global generator.
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pixellib.seeds import check_seed
 
-__all__ = ["IntensityPermutation", "binarise", "dequantise", "grey", "scale", "unscale"]
+__all__ = ["IntensityPermutation", "binarise", "grey", "scale", "unscale"]
 
 
 def scale(x: Tensor, num_levels: int = 256) -> Tensor:
@@ -53,22 +53,6 @@ def binarise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     _require_uint8("binarise", x)
     draws = torch.randint(255, x.shape, generator=generator, dtype=torch.uint8, device=x.device)
     return (draws < x).byte() * 255
-
-
-def dequantise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Spread each intensity of x (uint8, any shape) over its level: (x + u) / 256, float32 in [0, 1).
-
-    The noise u is drawn from the multiples of 2^-16 below 1. With 8 bits for x and 16 for u the sum fits the
-    24 bits of float32 exactly, so no rounding can carry a value into the next level or to 1. ValueError for other
-    types than uint8.
-
-    >>> y = dequantise(torch.full((3,), 255, dtype=torch.uint8))
-    >>> bool((255 / 256 <= y).all() and (y < 1).all())
-    True
-    """
-    _require_uint8("dequantise", x)
-    u = torch.randint(2**16, x.shape, generator=generator, dtype=torch.float32, device=x.device) / 2**16
-    return (x + u) / 256
 
 
 def grey(x: Tensor) -> Tensor:

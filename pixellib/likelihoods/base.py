@@ -9,6 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
+from torch.nn.utils import parametrize
 
 Kind = Literal["mass", "density", "improper"]
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # the types that levels may have
@@ -195,6 +196,11 @@ class ImageDistribution(Distribution):
 def class_name(distribution: Distribution) -> str:
     """The name under which its class is known; subclasses that only store parameters differently are private."""
     return next(c.__name__ for c in type(distribution).__mro__ if not c.__name__.startswith("_"))
+
+
+def gain_of(layer: nn.Module) -> Tensor:
+    """What scales a layer's output: its weight, or its gains under weight normalisation."""
+    return layer.parametrizations.weight.original0 if parametrize.is_parametrized(layer) else layer.weight
 
 
 def at_least_float32(t: Tensor) -> Tensor:

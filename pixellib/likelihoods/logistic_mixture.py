@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
-from torch.nn.utils import parametrize
 
 from pixellib.data.transforms import scale
 from pixellib.likelihoods import logistic_numerics as numerics
@@ -23,6 +22,7 @@ from pixellib.likelihoods.base import (
     at_least_float32,
     check_int,
     check_params,
+    gain_of,
     levels_dtype,
     real_tensors,
 )
@@ -85,8 +85,7 @@ class LogisticMixture:
     @torch.no_grad()
     def init_output_(self, layer: nn.Module, channels: int) -> None:
         """Components begin side by side over the range, each with its share of it, and the weights at a tenth."""
-        weight = layer.parametrizations.weight.original0 if parametrize.is_parametrized(layer) else layer.weight
-        weight.mul_(0.1)
+        gain_of(layer).mul_(0.1)
         K = self.num_components
         zeros, means = torch.zeros(K), (2 * torch.arange(K) + 1) / K - 1
         blocks = [means, torch.full((K,), -math.log(2 * K)), zeros][: self._num_blocks(channels)]

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -23,6 +23,7 @@ class ImageModel(nn.Module, ABC):
     """
 
     kind: Literal["exact", "lower bound", "density", "improper"]
+    record: Mapping | None = None  # of the training that its weights come from; set by who loads them
 
     @abstractmethod
     def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -61,7 +61,7 @@ def _read_picture(path: Path, channels: int) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             array = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no picture that can be read: {error}") from error
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 

@@ -54,16 +54,16 @@ def record(name: str, seed: int = 0) -> dict:
     return found
 
 
-def curve(record: Mapping) -> list[dict]:
+def curve(of: Mapping) -> list[dict]:
     """The history of a training, after the histories of those whose weights it began with: their rows, each with
     "images_seen", counted from the first training.
 
     >>> [row["images_seen"] for row in curve(record("pixelcnnpp-mnist-softmax-part2"))]
     [19200, 38400, 57600, 76800, 96000, 115200]
     """
-    before = curve(globals()["record"](record["start"], record["seed"])) if record["start"] else []
-    first, batch = record["start_images_seen"], record["identity"]["settings"]["batch_size"]
-    return before + [{**row, "images_seen": first + row["step"] * batch} for row in record["history"]]
+    before = curve(record(of["start"], of["seed"])) if of["start"] else []
+    first, batch = of["start_images_seen"], of["identity"]["settings"]["batch_size"]
+    return before + [{**row, "images_seen": first + row["step"] * batch} for row in of["history"]]
 
 
 def benchmark() -> dict:

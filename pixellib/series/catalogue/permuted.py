@@ -1,4 +1,4 @@
-"""Notebook 10: softmax and mixture on images, or codes, whose symbols mean nothing; 60 runs, compared with each other.
+"""Notebook 10: softmax and mixture on images, or codes, whose symbols mean nothing, compared with each other.
 
 A run is what the images are, which head reads the network's output, and an arm: what is done with symbols and network.
 """
@@ -51,9 +51,9 @@ class _Arm:
 
 def _run(images: str, head: str, arm: _Arm, seeds: int = 1) -> Run:
     dataset, codes = _DATASETS[images], _CODES.get(images)
-    trunk = {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
+    network = {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
     if codes:
-        trunk = {"num_layers": 4, "num_filters": 32, "kernel_size": 3}
+        network = {"num_layers": 4, "num_filters": 32, "kernel_size": 3}
     begin = {"embedding": 16, "init_output": head != "softmax"}  # a softmax has nothing to lay side by side
     steps = arm.settings.get("steps", 1_000)
     usual = {"batch_size": 64 if codes else 16, **FAST, "warmup_steps": 50, "schedule": "cosine", "max_grad_norm": 1.0}
@@ -65,7 +65,7 @@ def _run(images: str, head: str, arm: _Arm, seeds: int = 1) -> Run:
         dataset=dataset,
         family=GatedPixelCNN if codes else PixelCNNpp,
         options={
-            "channels": 1, "size": _SIZES[images], "likelihood": _HEADS[head], **begin, **trunk, **arm.options
+            "channels": 1, "size": _SIZES[images], "likelihood": _HEADS[head], **begin, **network, **arm.options
         },
         plans={
             "quick": Plan(quick(settings), dataset=EMBEDDED[dataset], num_test=40, num_validation=40),

@@ -10,10 +10,9 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from pixellib.likelihoods import LogisticMixture
-from pixellib.likelihoods.base import Kind, at_least_float32, check_params
+from pixellib.likelihoods.base import Kind, at_least_float32, check_params, gain_of
 from pixellib.likelihoods.categorical import CategoricalImages
 from pixellib.likelihoods.logistic_mixture import DiscretizedLogisticMixture
 
@@ -114,7 +113,7 @@ class GridMixture(OneChannel):
         K, D = self.num_components, len(self.shape)
         means = 2 * torch.rand(D, K, generator=torch.Generator().manual_seed(0)) - 1
         log_scales = torch.full((D, K), -math.log(2 * K) / D)
-        _weight(layer).mul_(0.1)
+        gain_of(layer).mul_(0.1)
         layer.bias.copy_(torch.cat([torch.zeros(K), torch.stack([means, log_scales], 1).flatten()]))
 
 
@@ -164,7 +163,7 @@ class SymbolMixture(LogisticMixture):
     def init_output_(self, layer: nn.Module, channels: int) -> None:
         if self.fixed:
             return
-        K, weight = self.num_components, _weight(layer)
+        K, weight = self.num_components, gain_of(layer)
         if self.on_symbols:
             weight[K:].zero_()
             layer.bias.copy_(torch.cat([torch.zeros(K), *self._at_symbols(NARROW)]))
@@ -176,8 +175,3 @@ class SymbolMixture(LogisticMixture):
     def _at_symbols(self, log_scale: float) -> tuple[Tensor, Tensor]:
         """Means and log-scales, float (K,) each, of narrow components on the symbols."""
         return torch.linspace(-1, 1, self.num_components), torch.full((self.num_components,), log_scale)
-
-
-def _weight(layer: nn.Module) -> Tensor:
-    """What scales a layer's output: its weight, or its gains under weight normalisation."""
-    return layer.parametrizations.weight.original0 if parametrize.is_parametrized(layer) else layer.weight

@@ -103,9 +103,15 @@ def summary(file: Path) -> dict:
     return {
         "name": file.stem,
         "title": heading.lstrip("# ").strip() or file.stem,
-        "question": re.sub(r"[*_`]|\[|\]\([^)]*\)", "", question),
+        "question": _sentence(question),
         "figure": next(_figures(notebook), None),
     }
+
+
+def _sentence(markdown: str) -> str:
+    """HTML of a paragraph for another page: formulas as MathML, no links, references or emphasis."""
+    html = _html(re.sub(r" ?\[\d+(?:, \d+)*\](?!\()", "", markdown))
+    return re.sub(r"</?(?:p|a|em|strong|code)\b[^>]*>", "", html).strip()
 
 
 def _figures(notebook: NotebookNode) -> Iterator[dict[str, str]]:
