@@ -31,7 +31,8 @@ def test_every_training_of_the_sweep_is_a_job_that_a_cluster_could_run():
 
 def test_what_a_training_compares_is_known_to_its_run():
     factors = [runs.get(name).factors for name, _ in sweep.trainings()]
-    assert {"mnist", "grey", "codes-mnist", "codes-cifar10"} == {each["images"] for each in factors}
+    images = {"mnist", "grey", "colour", "codes-mnist", "codes-cifar10", "text", "tokens"}
+    assert images == {each["images"] for each in factors}
     assert {"softmax", "censored", "truncated"} == {each["head"] for each in factors}
     arms = {tuple(each.values()) for each in factors}
     assert {("codes-mnist", "truncated", "raw"), ("grey", "truncated", "both-k85-half-rate")} <= arms

@@ -36,6 +36,18 @@ def test_photographs_become_grey_and_are_renamed_only_where_inputs_are_permuted(
     assert not torch.equal(both.of(x, 3), both.of(x, 4))
 
 
+def test_a_permutation_may_have_a_seed_of_its_own_and_photographs_their_colours():
+    x = photographs()
+    apart = Symbols(permuted="inputs and targets", permutation_seed=7)
+    assert torch.equal(apart.of(x, 3), apart.of(x, 4)) and torch.equal(
+        apart.of(x, 3), IntensityPermutation(256, 7)(grey(x))
+    )
+    colours = Symbols(permuted="inputs and targets", colours=True)
+    assert torch.equal(colours.of(x, 3), IntensityPermutation(256, 3)(x))
+    assert apart.identity()["permutation_seed"] == 7 and colours.identity()["colours"]
+    assert Symbols().identity().keys() == {"permuted", "window", "order"}, "as in records made before there were these"
+
+
 def test_targets_are_permuted_by_the_likelihood():
     base = LogisticMixture(2)
     assert Symbols(permuted="inputs and targets").likelihood(base, 1) is base

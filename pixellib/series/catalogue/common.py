@@ -6,7 +6,8 @@ from pixellib.series.run import Run
 from pixellib.training import Settings
 
 SHAPES = {"mnist": {"channels": 1, "size": [28, 28]}, "cifar10": {"channels": 3, "size": [32, 32]}}
-EMBEDDED = {"mnist": "mnist", "cifar10": "offline_crops"}  # what the quick profile trains on: images of the same size
+# what the quick profile trains on: images of the same size
+EMBEDDED = {"mnist": "mnist", "cifar10": "offline_crops", "austen": "austen"}
 FAST = {"learning_rate": 8e-3, "muon_lr": 0.02}  # kernels moved by Muon
 SLOW = {"learning_rate": 4e-3, "muon_lr": 0.005}  # for long trainings: with 0.02 the loss rises again from step 1,000
 COMPARED = {"num_validation": 500, "num_test": 2000}  # many trainings, compared on the same images

@@ -3,21 +3,58 @@
 A run is what the images are, which head reads the network's output, and an arm: what is done with symbols and network.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pixellib.likelihoods import Categorical, LogisticMixture
-from pixellib.models import GatedPixelCNN, PixelCNNpp
+from pixellib.likelihoods import Categorical, Likelihood, LogisticMixture
+from pixellib.models import GatedPixelCNN, ImageModel, PixelCNNpp
 from pixellib.series.catalogue import vqvae
 from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, paper, quick
 from pixellib.series.permuted.heads import BinaryTree, GridMixture, SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
+from pixellib.series.permuted.text import CausalRow
 from pixellib.series.run import Plan, Run
 from pixellib.training import Settings
 
-_CODES = {"codes-mnist": vqvae.MNIST, "codes-cifar10": vqvae.CIFAR10}
-_DATASETS = {"mnist": "mnist", "grey": "cifar10", "codes-mnist": "mnist", "codes-cifar10": "cifar10"}
-_SIZES = {"mnist": [28, 28], "grey": [32, 32], "codes-mnist": [7, 7], "codes-cifar10": [8, 8]}
+
+@dataclass(frozen=True)
+class _Source:
+    """What the symbols are of: a data set, and a network and settings that suit it. symbols: in place of those of an
+    arm.
+    """
+
+    dataset: str
+    size: Sequence[int]
+    family: type[ImageModel] = PixelCNNpp
+    network: Mapping = field(default_factory=lambda: {"num_filters": 16, "num_resnets": 1, "dropout": 0.0})
+    embedding: int = 16
+    channels: int = 1
+    num_levels: int = 256
+    batch_size: int = 16
+    steps: int = 1_000
+    symbols: Mapping = field(default_factory=dict)
+
+
+def _codes(of: Run, dataset: str, size: Sequence[int]) -> _Source:
+    network = {"num_layers": 4, "num_filters": 32, "kernel_size": 3}
+    return _Source(dataset, size, GatedPixelCNN, network, batch_size=64, symbols={"codes": of})
+
+
+_ROW = {"family": CausalRow, "network": {"num_layers": 12, "num_filters": 64}, "embedding": 32}
+_ROW |= {"batch_size": 32, "steps": 2_000}
+_SOURCES = {
+    "mnist": _Source("mnist", [28, 28]),
+    "grey": _Source("cifar10", [32, 32]),
+    "colour": _Source(  # three ordered channels must divide the filters
+        "cifar10", [32, 32], channels=3, network={"num_filters": 18, "num_resnets": 1, "dropout": 0.0},
+        symbols={"colours": True},
+    ),
+    "codes-mnist": _codes(vqvae.MNIST, "mnist", [7, 7]),
+    "codes-cifar10": _codes(vqvae.CIFAR10, "cifar10", [8, 8]),
+    "text": _Source("austen", [1, 256], **_ROW),
+    "tokens": _Source("austen", [1, 128], **_ROW, num_levels=4096, symbols={"tokens": 4096}),
+}  # fmt: skip
 
 
 def _truncated(num_components: int = 10, min_log_scale: float = -9.0) -> LogisticMixture:
@@ -50,34 +87,40 @@ class _Arm:
 
 
 def _run(images: str, head: str, arm: _Arm, seeds: int = 1) -> Run:
-    dataset, codes = _DATASETS[images], _CODES.get(images)
-    network = {"num_filters": 16, "num_resnets": 1, "dropout": 0.0}
-    if codes:
-        network = {"num_layers": 4, "num_filters": 32, "kernel_size": 3}
-    begin = {"embedding": 16, "init_output": head != "softmax"}  # a softmax has nothing to lay side by side
-    steps = arm.settings.get("steps", 1_000)
-    usual = {"batch_size": 64 if codes else 16, **FAST, "warmup_steps": 50, "schedule": "cosine", "max_grad_norm": 1.0}
+    source = _SOURCES[images]
+    begin = {"embedding": source.embedding, "init_output": head != "softmax"}  # a softmax has nothing to lay out
+    options = {"likelihood": _HEADS[head], **begin, **source.network, **arm.options}
+    if source.num_levels != options["likelihood"].num_levels:
+        options["likelihood"] = _for_levels(options["likelihood"], source.num_levels)
+    steps = arm.settings.get("steps", source.steps)
+    usual = {"batch_size": source.batch_size, **FAST, "warmup_steps": 50, "schedule": "cosine", "max_grad_norm": 1.0}
     usual |= {"ema_decay": 0.998, "precision": "fp32", "validate_every": steps // 10}
     settings = Settings(**{"steps": steps, **usual, **arm.settings})
     return Run(
         name=f"permuted-{images}-{head}-{arm.name}",
         title=f"{head}, {arm.title or arm.name}",
-        dataset=dataset,
-        family=GatedPixelCNN if codes else PixelCNNpp,
-        options={
-            "channels": 1, "size": _SIZES[images], "likelihood": _HEADS[head], **begin, **network, **arm.options
-        },
+        dataset=source.dataset,
+        family=source.family,
+        options={"channels": source.channels, "size": source.size, **options},
         plans={
-            "quick": Plan(quick(settings), dataset=EMBEDDED[dataset], num_test=40, num_validation=40),
+            "quick": Plan(quick(settings), dataset=EMBEDDED[source.dataset], num_test=40, num_validation=40),
             "reference": Plan(settings, trunk=arm.trunk, start=arm.start, **COMPARED),
             "paper": Plan(paper(settings, steps=50_000), trunk=arm.trunk, start=arm.start),
         },
-        symbols=replace(arm.symbols, codes=codes),
+        symbols=replace(arm.symbols, **source.symbols),
         seeds=seeds,
         evaluate_on=("validation",) if arm.trial else ("train", "validation", "test"),
         ships=images == "grey" and head != "censored" and arm in (_IDENTITY, _BOTH),  # notebook 10 shows their samples
         factors={"images": images, "head": head, "arm": arm.name},
     )  # fmt: skip
+
+
+def _for_levels(likelihood: Likelihood, num_levels: int) -> Likelihood:
+    """The same for more levels; a component can still be as narrow as one of them."""
+    if isinstance(likelihood, LogisticMixture):
+        narrowest = likelihood.min_log_scale - math.log(num_levels / likelihood.num_levels)
+        return replace(likelihood, num_levels=num_levels, min_log_scale=round(narrowest, 1))
+    return replace(likelihood, num_levels=num_levels)
 
 
 _IDENTITY = _Arm("identity", Symbols())
@@ -87,6 +130,7 @@ _CORE = (_IDENTITY, _TARGETS, _BOTH)
 _RAW = _Arm("raw", _BOTH.symbols)
 _PACKED = _Arm("packed", replace(_BOTH.symbols, order="used first"))
 _REORDERED = _Arm("reordered", replace(_BOTH.symbols, order="neighbours"))
+_FREQUENCY = _Arm("frequency", replace(_BOTH.symbols, order="frequency"))
 _HALF = {"learning_rate": 4e-3, "muon_lr": 0.01}
 _TWICE = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
 
@@ -183,6 +227,11 @@ _COMPARISONS = [  # images, heads, arms, seeds
     (["grey"], ["softmax"], [*_RANKS, _TREE], 3),
     (["grey"], ["truncated"], [_head_alone(num) for num in (1, 3, 10, 30, 85, 256)], 3),
     (["grey"], ["truncated"], _GRIDS, 3),
+    (["colour"], ["softmax", "truncated"], [_IDENTITY, _BOTH], 3),
+    (["text", "tokens"], ["softmax"], [_RAW], 3),
+    (["text", "tokens"], ["truncated"], [_RAW, _FREQUENCY, _REORDERED], 3),
+    (["text", "tokens"], ["truncated"], [_components(_RAW, 30), _components(_REORDERED, 30)], 1),
+    (["tokens"], ["truncated"], [_components(_RAW, 100), _components(_REORDERED, 100)], 1),
     (["codes-mnist", "codes-cifar10"], ["softmax"], [_RAW], 3),
     (["codes-mnist", "codes-cifar10"], ["truncated"], [_RAW, _PACKED, _REORDERED], 3),
 ]

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Symbols:
-    """What becomes of levels, or of codes; photographs are made grey.
+    """What becomes of levels, or of codes; photographs are made grey, unless it is said that they have colours.
 
     permuted: what a permutation, drawn from a training's seed, is applied to, the targets alone or the inputs as well;
     window: see IntensityPermutation. order: what is then done to the symbols, as training images suggest it: those that
     occur come first (`used_first`), the frequent ones come first (`by_frequency`), or all are put in order
     (`order_by_neighbours`). codes: the run of a VQ-VAE, trained with seed 0, whose codes take the place of levels.
     tokens: how many byte-pair tokens, learned from the training split, take the place of the bytes of a text; None for
-    bytes.
+    bytes. permutation_seed: from which the permutation is drawn, in place of the training's seed, to tell what either
+    decides. colours: one permutation then serves all three channels.
 
     >>> from pixellib.likelihoods import LogisticMixture
     >>> Symbols(permuted="targets").likelihood(LogisticMixture(3), seed=1).permutation
@@ -37,17 +38,20 @@ class Symbols:
     order: Literal["used first", "frequency", "neighbours"] | None = None
     codes: "Run | None" = None
     tokens: int | None = None
+    permutation_seed: int | None = None
+    colours: bool = False
 
     @property
     def num_symbols(self) -> int:
         return self.tokens or 256
 
     def permutation(self, seed: int) -> IntensityPermutation:
-        return IntensityPermutation(self.num_symbols, seed, self.window)
+        chosen = seed if self.permutation_seed is None else self.permutation_seed
+        return IntensityPermutation(self.num_symbols, chosen, self.window)
 
     def of(self, x: Tensor, seed: int, order: IntensityPermutation | None = None) -> Tensor:
-        """The symbols that a training with that seed sees, (N, 1, H, W), for levels, codes or tokens of the same
-        shape, or colours (N, 3, H, W). order: as found by `find_order`.
+        """The symbols that a training with that seed sees, (N, 1, H, W) or with `colours` (N, 3, H, W), for levels,
+        codes or tokens of the same shape, or colours. order: as found by `find_order`.
         """
         symbols = self.levels(x)
         if self.permuted == "inputs and targets":
@@ -67,16 +71,19 @@ class Symbols:
 
     def identity(self) -> dict:
         """What distinguishes these symbols, for the identity of a training; which codes they are is said there."""
-        tokens = {"tokens": self.tokens} if self.tokens else {}
-        return {"permuted": self.permuted, "window": self.window, "order": self.order} | tokens
+        more = {"tokens": self.tokens, "permutation_seed": self.permutation_seed, "colours": self.colours or None}
+        more = {key: value for key, value in more.items() if value is not None}  # which older records do not name
+        return {"permuted": self.permuted, "window": self.window, "order": self.order} | more
 
     @torch.inference_mode()
     def bits_by_level(self, model: ImageModel, images: Tensor, levels: Tensor) -> dict[str, float]:
         """Mean bits of the pixels whose level, before it became a symbol, is 0 ("black"), 255 ("white"), or between.
 
         images: as the model sees them, uint8 (N, 1, H, W). levels: the same ones as stored, uint8 (N, C, H, W). A kind
-        of pixel that does not occur is left out.
+        of pixel that does not occur is left out, and so are all with colours.
         """
+        if self.colours:
+            return {}
         device = next(model.parameters()).device
         parts = images.to(device).split(50)
         nats = [-model(x).log_prob_per_pixel(x) for x in parts]
@@ -85,7 +92,6 @@ class Symbols:
         kinds = {"black": level == 0, "between": (level > 0) & (level < 255), "white": level == 255}
         return {name: round(bits[pixels].mean().item(), 5) for name, pixels in kinds.items() if pixels.any()}
 
-    @staticmethod
-    def levels(x: Tensor) -> Tensor:
-        """Levels of one channel, (N, 1, H, W), for those of one, or for colours (N, 3, H, W)."""
-        return grey(x) if x.shape[1] == 3 else x
+    def levels(self, x: Tensor) -> Tensor:
+        """Levels of one channel, (N, 1, H, W), for those of one, or for colours (N, 3, H, W), unless they stay."""
+        return grey(x) if x.shape[1] == 3 and not self.colours else x
