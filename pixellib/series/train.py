@@ -122,9 +122,8 @@ def evaluate_split(
         rows[-1]["seconds"] = round(time.monotonic() - started, 1)
     if split == "test" and hasattr(model, "kl_per_layer"):
         rows[-1] |= _use_of_latents(model, images[:1000].to(next(model.parameters()).device))
-    if split == "test" and run.symbols and not run.symbols.codes:
-        some = images[:1000]
-        rows[0]["bits_of"] = run.symbols.bits_by_level(model, some, splits.levels(split)[: len(some)])
+    if split == "test" and run.symbols:
+        rows[0] |= run.symbols.more_results(run, model, splits)
     return rows
 
 

@@ -10,10 +10,12 @@ from torch import Tensor
 from pixellib.data.transforms import IntensityPermutation, grey
 from pixellib.likelihoods import Likelihood, Permuted
 from pixellib.models import ImageModel
+from pixellib.series.permuted import best_mixture
 from pixellib.series.permuted.order import by_frequency, order_by_neighbours, used_first
 
 if TYPE_CHECKING:
     from pixellib.series.run import Run
+    from pixellib.series.splits import Splits
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,22 @@ class Symbols:
         more = {"tokens": self.tokens, "permutation_seed": self.permutation_seed, "colours": self.colours or None}
         more = {key: value for key, value in more.items() if value is not None}  # which older records do not name
         return {"permuted": self.permuted, "window": self.window, "order": self.order} | more
+
+    def more_results(self, run: "Run", model: ImageModel, splits: "Splits") -> dict:
+        """What a record says of test images besides their likelihood. bits_of: see `bits_by_level`. best_mixture: for
+        a head that was trained alone, what the best mixture of as many components loses on the softmax's predictions
+        for a pixel of each of 100 images, in bits, with its standard error.
+        """
+        plan, images, found = run.plan(splits.profile), splits.images("test")[:1000], {}
+        if not self.codes:
+            found["bits_of"] = self.bits_by_level(model, images, splits.levels("test")[:1000])
+        if plan.trunk:
+            softmax = plan.trunk.trained(splits.profile, splits.seed)
+            pmf = best_mixture.predictions(softmax, images[:100], splits.seed)
+            lost = best_mixture.divergence(pmf, run.options_of(splits.profile)["likelihood"].num_components)
+            error = lost.std().item() / math.sqrt(len(lost))
+            found["best_mixture"] = {"bits": round(lost.mean().item(), 5), "standard_error": round(error, 5)}
+        return found
 
     @torch.inference_mode()
     def bits_by_level(self, model: ImageModel, images: Tensor, levels: Tensor) -> dict[str, float]:
