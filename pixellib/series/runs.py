@@ -42,7 +42,7 @@ def record(name: str, seed: int = 0) -> dict:
     FileNotFoundError if it has not been recorded, RuntimeError if the file is broken or another training's.
 
     >>> record("vae-dmol")["identity"]["settings"]["steps"]
-    3000
+    5000
     """
     path = record_path(name, seed)
     if not path.exists():

@@ -11,7 +11,7 @@ from pixellib.training import Settings
 
 def _ladder(
     name: str, title: str, dataset: str, settings: Settings, small: Mapping, anchor: tuple[float, str] | None = None,
-    **options
+    num_samples: int = 16, **options
 ) -> Run:  # fmt: skip
     """Options: of the model; small: those of the quick profile."""
     return Run(
@@ -25,7 +25,7 @@ def _ladder(
                 quick(settings), options=small, dataset=EMBEDDED[dataset], num_test=40, num_validation=40,
                 num_samples=10,
             ),
-            "reference": Plan(settings, num_validation=1000, num_samples=16),
+            "reference": Plan(settings, num_validation=1000, num_samples=num_samples),
             "paper": Plan(paper(settings), num_samples=1000),
         },
         unit="nats" if dataset == "mnist" else "bits",
@@ -53,6 +53,6 @@ RUNS = [
     ),
     _ladder(  # as many latents and as much arithmetic in a single layer
         "vae-dmol-maps", "One layer of maps, mixture of logistics", "cifar10", _settings(5_000), {"num_filters": 8},
-        num_layers=[1], num_latents=20, num_filters=64, num_blocks=5, likelihood=LogisticMixture(),
+        num_layers=[1], num_latents=20, num_filters=64, num_blocks=5, likelihood=LogisticMixture(), num_samples=4,
     ),
 ]  # fmt: skip
