@@ -41,6 +41,7 @@ class Dotted(IWAE):
 def train(folder: Path, save_every: float, die_writing: int | None = None) -> None:
     """A training in a process of its own. die_writing: be killed when that state is half-way to the disk."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a program started in the background ignores
     if die_writing:
         save, calls = torch.save, iter(range(1, 10**6))
 
