@@ -184,8 +184,10 @@ class ImageDistribution(Distribution):
         return f"{class_name(self)}({', '.join(shown)})"
 
     def _values_checked(self) -> "ImageDistribution":
-        """Itself, checking values unless the default is not to: for a likelihood, which has checked the parameters."""
-        self._validate_args = type(self)._validate_args
+        """Itself, checking values, for a likelihood, which has checked the parameters: whatever the default is, because
+        torch.compile switches that off for the whole process.
+        """
+        self._validate_args = True
         return self
 
     def _check(self, x: Tensor) -> torch.Size:
@@ -231,16 +233,14 @@ def real_tensors(name: str, num_dims: int, **tensors: Tensor) -> list[Tensor]:
 def check_params(name: str, params: Tensor, multiple: int) -> int:
     """The number of colour channels C of params (..., P, H, W), where P = C * multiple.
 
-    ValueError for another shape or type. NotFiniteError for parameters that are not finite, unless
-    `Distribution.set_default_validate_args(False)` has been called.
+    ValueError for another shape or type, NotFiniteError for parameters that are not finite.
     """
     expected = "float parameters (..., P, H, W)" + f" with P a multiple of {multiple}" * (multiple > 1)
     if not isinstance(params, Tensor):
         raise ValueError(f"{name} expects {expected}, got {type(params).__name__}")
     if params.dim() < 3 or params.shape[-3] % multiple or not params.is_floating_point():
         raise ValueError(f"{name} expects {expected}, got {params.dtype} {tuple(params.shape)}")
-    if Distribution._validate_args:
-        check_finite(name, "parameters", params)
+    check_finite(name, "parameters", params)
     return params.shape[-3] // multiple
 
 

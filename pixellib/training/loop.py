@@ -77,14 +77,10 @@ def fit(
     mapping that JSON can hold; by default a description of the model, the data and the transform. Settings and seed
     always belong to it. A resume state of another identity is refused.
 
-    SIGINT (Ctrl-C) and SIGTERM save the state after the step that is being taken, and then take their course; in one
-    process with a folder.
-
     compile: let `torch.compile` make one program of the loss and its gradient. It takes a minute or two and a C++
-    compiler, gives the same results within rounding, and is no part of the identity: a training may be resumed with it
-    or without, but ends in the same bytes only if all of it ran in one way.
-
-    until: the time, as `time.time()` counts it, after which the state is saved and OutOfTime raised; for one process.
+    compiler, gives the same results within rounding, and is no part of the identity. until: the time, as
+    `time.time()` counts it, after which the state is saved and OutOfTime raised; for one process, where SIGINT (Ctrl-C)
+    and SIGTERM save the state after a step too, and then take their course.
 
     With an initialised process group (see `devices.process_group`) each process takes its share of every batch, under
     DistributedDataParallel.
@@ -110,7 +106,7 @@ def fit(
                 identity = describe_training(model, images, labels, validation, validation_labels, transform)
                 identity |= {"initialise": initialise, "unit": unit}
             identity = {**identity, "settings": asdict(settings), "seed": seed}
-            kept = _find_state(path, identity)
+            kept = _find_state(path, identity, progress)
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         torch.manual_seed(seed)
         if initialise and not kept:
@@ -118,8 +114,6 @@ def fit(
         state = TrainState(model.to(device).train(), settings, seed, device, path, identity, compile)
         if kept:
             state.restore(kept)
-            if progress and state.rank == 0:
-                print(f"going on after step {state.num_steps:,}, which is kept in {path}", file=sys.stderr, flush=True)
         validate = partial(
             evaluate, images=validation, labels=validation_labels, transform=transform, seed=seed,
             batch_size=min(200, settings.batch_size), device=device, precision=settings.precision,
@@ -258,14 +252,16 @@ def _locked(folder: Path) -> AbstractContextManager:
     )
 
 
-def _find_state(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The resume state at `path`, if there is one. CheckpointError if it is another training's."""
+def _find_state(path: Path, identity: Mapping[str, Any], progress: bool) -> dict[str, Any] | None:
+    """The resume state at `path`, if there is one; says so. CheckpointError if it is another training's."""
     kept = checkpoints.load_resume(path)
     if kept and (other := checkpoints.identity_differences(kept["identity"], identity)):
         more = f"; and {len(other) - 10} more" if len(other) > 10 else ""
         raise CheckpointError(
             f"{path} belongs to another training ({'; '.join(other[:10])}{more}): delete it to start afresh"
         )
+    if kept and progress and devices.world_and_rank()[1] == 0:
+        print(f"going on after step {kept['step']:,}, which is kept in {path}", file=sys.stderr, flush=True)
     return kept
 
 
