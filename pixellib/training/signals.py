@@ -15,10 +15,10 @@ def remembered(asked_for: bool = True) -> Iterator[list[int]]:
     that the process ignores.
 
     >>> with remembered() as signals:
-    ...     signal.raise_signal(signal.SIGINT)
+    ...     signal.raise_signal(signal.SIGTERM)
     ...     print("goes on")
     goes on
-    >>> signals == [signal.SIGINT]
+    >>> signals == [signal.SIGTERM]
     True
     """
     signals: list[int] = []

@@ -132,7 +132,7 @@ def test_quick_and_reference_do_not_touch_each_other(single):
     assert stamps(single / "build" / "reference") == before
     assert not list((single / "figures").glob("*.png")), "only the reference profile promotes"
     notebook = nbformat.read(single / "build" / "quick" / "notebooks" / "01_a.ipynb", as_version=4)
-    assert notebook.cells[3].outputs[0].text == "quick\n"
+    assert notebook.cells[4].outputs[0].text == "quick\n"
     assert (single / "build" / "quick" / "figures" / "01_a" / "01_a_dot.png").exists()
 
 

@@ -36,7 +36,7 @@ def test_every_plan_can_begin(name):
     assert run.unit in ("nats", "bits") and set(run.plans) == set(PROFILES)
     for profile in run.plans:
         plan, model = run.plan(profile), run.build(profile)
-        shape = (1, *model.size) if run.symbols else sizes["shape"]
+        shape = (model.channels, *model.size) if run.symbols else sizes["shape"]
         x = torch.zeros(2, *shape, dtype=torch.uint8)
         condition = None if getattr(model, "num_classes", None) is None else torch.tensor([0, model.num_classes - 1])
         assert torch.isfinite(model.log_prob(x, condition)).all()
