@@ -34,4 +34,5 @@ def test_predictions_are_those_of_the_model_at_one_pixel_of_each_image():
     torch.testing.assert_close(pmf.sum(1), torch.ones(30))
     everywhere = model(x).conditional_log_pmf(x)[:, :, 0].exp().flatten(2).movedim(2, 1)  # (30, 20, 8)
     assert ((everywhere - pmf[:, None]).abs().amax(2).amin(1) < 1e-5).all()
+    assert divergence(pmf, 2, steps=2).isfinite().all(), "a gradient can be taken of them"
     assert torch.equal(pmf, predictions(model, x, seed=3)) and not torch.equal(pmf, predictions(model, x, seed=4))

@@ -53,7 +53,7 @@ def _descend(pmf: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor, ste
     return nats.detach() / math.log(2)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predictions(model: AutoregressiveModel, images: Tensor, seed: int = 0) -> Tensor:
     """The distribution that a model of one channel predicts for one pixel of each image, drawn from the seed: float
     (N, L), for uint8 (N, 1, H, W).
