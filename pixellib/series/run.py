@@ -29,7 +29,8 @@ class Plan:
     """One profile of a run. settings: of the training. options, dataset: where they differ from the run's.
 
     start: the run whose trained weights, of the same profile and seed, it begins with; its cost is counted in. trunk:
-    the same, but the output layer is the run's own, and nothing else is trained.
+    the same, but the output layer is the run's own, with any layers that the other has not, and nothing else is
+    trained.
     num_test: how many test images the record is made on, None for all; num_validation: how many of other splits.
     num_samples: M of the test bound, None where the likelihood is exact.
     """

@@ -1,7 +1,7 @@
 """The training of a run: its data and code go in, a checkpoint and a record that belong together come out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -47,13 +47,13 @@ def train(
         model, before = run.build(profile, seed), {}
         if plan.begins_with:
             begin = plan.begins_with.trained(profile, seed, device)
+            before = begin.record
             weights = begin.state_dict()
             if plan.trunk:
-                weights = _split_off_head(weights, begin)[0] | _split_off_head(model.state_dict(), model)[1]
+                weights = _without_output(begin, weights)
+                _train_all_but(model, weights)
+                weights = model.state_dict() | weights
             checkpoints.restore(model, weights, f"of {plan.begins_with.name}")
-            before = begin.record
-        if plan.trunk:
-            _train_only_head(model)
         identity = run.identity(profile, seed)
         code = _code_at_start(folder, identity)
         training = fit(
@@ -79,17 +79,16 @@ def train(
     return record
 
 
-def _split_off_head(weights: Mapping[str, torch.Tensor], model: ImageModel) -> tuple[dict, dict]:
-    """A model's weights without those of its output layer, and those."""
+def _without_output(model: ImageModel, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A model's weights but for those of its output layer."""
     [name] = [name for name, module in model.named_modules() if module is model.output_layer]
-    head = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
-    return {key: weight for key, weight in weights.items() if key not in head}, head
+    return {key: weight for key, weight in weights.items() if not key.startswith(f"{name}.")}
 
 
-def _train_only_head(model: ImageModel) -> None:
-    """Freeze all but the output layer, which begins as its likelihood says if the model asks for it."""
-    model.requires_grad_(False)
-    model.output_layer.requires_grad_(True)
+def _train_all_but(model: ImageModel, frozen: Collection[str]) -> None:
+    """Freeze these weights. The output layer begins as its likelihood says, if the model asks for it."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name not in frozen)
     if model.init_output:
         model.likelihood.init_output_(model.output_layer, model.channels)
 

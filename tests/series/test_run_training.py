@@ -13,7 +13,7 @@ from pixellib import checkpoints, data
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
 from pixellib.likelihoods import LogisticMixture
-from pixellib.models import IWAE, GatedPixelCNN
+from pixellib.models import IWAE, GatedPixelCNN, PixelCNNpp
 from pixellib.series import paths
 from pixellib.series import train as trainer
 from pixellib.series.provenance import WEIGHTS, code_version
@@ -237,6 +237,24 @@ def test_a_run_can_take_the_trunk_of_another_and_train_a_head_of_its_own(tiny):
     centres = torch.tensor([-2 / 3, 0, 2 / 3])  # where the components of an output layer begin
     torch.testing.assert_close(model.state_dict()["last.last.bias"][3:6], centres, atol=0.1, rtol=0)
     assert model.record["identity"]["upstream"].keys() == {"trunk"} and model.record["start"] == "first"
+
+
+def test_layers_that_a_trunk_has_not_are_trained_with_the_head(tiny):
+    """A hidden layer before the head is not the trunk's, so it must move; everything else must stay."""
+    options = {"channels": 1, "size": (28, 28), "num_filters": 4, "num_resnets": 1, "likelihood": LogisticMixture(2)}
+    network = {"family": PixelCNNpp, "options": options, "unit": "bits"}
+    first = changed(dataclasses.replace(tiny, name="first", **network), "reference", options={}, num_samples=None)
+    still = dataclasses.replace(QUICK, steps=2, ema_decay=None, validate_every=1)
+    deep = dataclasses.replace(first, name="second", options={**options, "num_head_filters": 6})
+    deep = changed(deep, "reference", settings=still, trunk=first)
+    weights, trunk = (run.load_or_train("reference", device="cpu").state_dict() for run in (deep, first))
+    begun = deep.build("reference").state_dict()
+    assert any(key.startswith("hidden.") for key in weights)
+    for key, weight in weights.items():
+        if key.startswith("hidden."):
+            assert not torch.equal(weight, begun[key].half().float())
+        elif not key.startswith("last."):
+            assert torch.equal(weight, trunk[key])
 
 
 def test_what_a_run_begins_with_is_trained_first_and_stops_at_the_same_time(tiny):

@@ -133,6 +133,7 @@ _REORDERED = _Arm("reordered", replace(_BOTH.symbols, order="neighbours"))
 _FREQUENCY = _Arm("frequency", replace(_BOTH.symbols, order="frequency"))
 _HALF = {"learning_rate": 4e-3, "muon_lr": 0.01}
 _TWICE = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
+_FOUR_TIMES = {"learning_rate": 3.2e-2, "muon_lr": 0.08}
 
 
 def _scalar(arm: _Arm) -> _Arm:
@@ -164,6 +165,7 @@ def _together(num: int) -> _Arm:
 _DEEP = _BOTH.but("deep", "a hidden layer before the head", options={"num_head_filters": 256})
 _BROAD = _BOTH.but("broad", "scales as published", options={"likelihood": _truncated(min_log_scale=-7.0)})
 _RATES = (
+    _BOTH.but("four-times-rate", "four times the learning rates", trial=True, settings=_FOUR_TIMES),
     _BOTH.but("twice-rate", "twice the learning rates", trial=True, settings=_TWICE),
     _BOTH.but("half-rate", "half the learning rates", trial=True, settings=_HALF),
     _BOTH.but("fine-rate", "an eighth of Adam's learning rate", trial=True, settings={"learning_rate": 1e-3}),
