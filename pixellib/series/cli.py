@@ -72,14 +72,16 @@ def options(
 
 @app.command("runs")
 def list_runs() -> None:
-    """List the named runs, with what is shipped of each."""
+    """List the named runs: data set, what is shipped, how long the training took, and what it is."""
     from pixellib.series import runs
 
     width = max(map(len, runs.names()))
     for name in runs.names():
         run = runs.get(name)
-        shipped = "model" if run.checkpoint_path() else "record" if run.record_path().exists() else "-"
-        print(f"{name:<{width}} {run.dataset:<8} {shipped:<7} {run.title}")
+        recorded = run.record_path().exists()
+        shipped = "model" if run.checkpoint_path() else "record" if recorded else "-"
+        duration = f"{runs.record(name)['training_minutes']:.0f} min" if recorded else ""
+        print(f"{name:<{width}} {run.dataset:<8} {shipped:<7} {duration:>8}  {run.title}")
 
 
 @app.command()

@@ -96,10 +96,12 @@ class Run:
 
     def upstream(self, profile: str = "reference", seed: int = 0) -> dict[str, tuple["Run", int]]:
         """The trainings, by run and seed, that must be finished before this one: "start" or "trunk", whose weights it
-        begins with, and "codes", whose codes it sees. Mostly none.
+        begins with, "codes", whose codes it sees, and "order", whose predictions order its symbols. Mostly none.
         """
-        plan, codes = self.plan(profile), self.symbols.codes if self.symbols else None
-        found = {"start": (plan.start, seed), "trunk": (plan.trunk, seed), "codes": (codes, 0)}
+        plan, symbols = self.plan(profile), self.symbols
+        found = {"start": (plan.start, seed), "trunk": (plan.trunk, seed)}
+        if symbols:
+            found |= {"codes": (symbols.codes, 0), "order": (symbols.softmax, seed)}
         return {role: training for role, training in found.items() if training[0]}
 
     def identity(self, profile: str = "reference", seed: int = 0) -> dict:

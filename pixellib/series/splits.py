@@ -87,9 +87,11 @@ class Splits:
 
     @cached_property
     def _order(self) -> IntensityPermutation | None:
-        if self.run.symbols.order is None:
+        symbols = self.run.symbols
+        if symbols.order is None:
             return None
-        return self.run.symbols.find_order(self.levels("train"), self.seed)
+        softmax = symbols.softmax and symbols.softmax.trained(self.profile, self.seed)
+        return symbols.find_order(self.levels("train"), self.seed, softmax)
 
 
 def _binarise_once(x: Tensor) -> Tensor:

@@ -50,3 +50,12 @@ def test_a_page_leads_to_its_sections_and_to_the_notebooks_beside_it():
     anchors = re.findall(r'<li><a href="#([^"]+)">', html)
     assert len(anchors) > 3 and all(f'<h2 id="{anchor}">' in html for anchor in anchors)
     assert f'href="{second}.html">next' in html and "previous:" not in html
+
+
+@pytest.mark.parametrize("name", execute.names())
+def test_a_number_in_brackets_leads_to_its_reference(name):
+    html = render.page(execute.source(name))
+    cited = set(re.findall(r'href="#(reference-\d+)"', html))
+    listed = re.findall(r'<li id="(reference-\d+)">', html)
+    assert listed == [f"reference-{number}" for number in range(1, len(listed) + 1)] and cited <= set(listed)
+    assert cited or not re.search(r"\[[1-9]\]", re.sub(r"<(pre|code|script).*?</\1>", "", html, flags=re.DOTALL))

@@ -8,7 +8,7 @@ from pixellib.data import IntensityPermutation, grey
 from pixellib.likelihoods import LogisticMixture, Permuted
 from pixellib.models import GatedPixelCNN, PixelCNNpp
 from pixellib.series import paths, runs
-from pixellib.series.permuted.order import used_first
+from pixellib.series.permuted.order import order_by_predictions, used_first
 from pixellib.series.permuted.symbols import Symbols
 
 scrambled = IntensityPermutation(seed=2)
@@ -69,6 +69,28 @@ def test_a_run_finds_its_order_in_training_images_and_uses_it_for_all_splits():
     expected = run.symbols.find_order(data.load("offline_crops", "train")[0], seed=1)
     levels = grey(data.load("offline_crops", "test")[0])
     assert torch.equal(run.images("test", "quick", seed=1), expected(IntensityPermutation(256, 1)(levels)))
+
+
+class Undecided(torch.nn.Linear):
+    """Predicts, for each pixel, a hump of levels about the true one, in the names that a permutation gave them."""
+
+    def forward(self, x):
+        level = scrambled.inverse(x).double()[:, None]  # (B, 1, C, H, W)
+        levels = scrambled.inverse(torch.arange(256, dtype=torch.uint8)).view(1, 256, 1, 1, 1)
+        self.log_pmf = (-(((levels - level) / 8) ** 2)).log_softmax(1)
+        return self
+
+    def conditional_log_pmf(self, x):
+        return self.log_pmf
+
+
+def test_an_order_is_found_in_what_a_model_takes_for_alike():
+    """No two pixels are neighbours here, so all that is known is between which symbols the model is undecided."""
+    x = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1)
+    place = order_by_predictions(Undecided(1, 1), x)(x).flatten().long()
+    true = scrambled.inverse(x).flatten().long()
+    line = place[true.argsort()]
+    assert torch.equal(line, torch.arange(256)) or torch.equal(line, torch.arange(256).flip(0))
 
 
 def test_targets_and_both_permuted_are_the_same_problem():

@@ -1,10 +1,21 @@
 """Every named run of the series, a file for each family of models: `RUNS`, by name, in the order of the notebooks."""
 
-from pixellib.series.catalogue import flow, iwae, ladder, permuted, pixelcnn, pixelcnnpp, pixelvae, vae, vqvae
+from pixellib.series.catalogue import (
+    flow,
+    iwae,
+    ladder,
+    permuted,
+    pixelcnn,
+    pixelcnnpp,
+    pixelvae,
+    scrambled,
+    vae,
+    vqvae,
+)
 from pixellib.series.run import Run
 
 RUNS: dict[str, Run] = {
     run.name: run
-    for family in (iwae, vae, ladder, flow, pixelcnn, pixelvae, pixelcnnpp, vqvae, permuted)
+    for family in (iwae, vae, ladder, flow, pixelcnn, pixelvae, pixelcnnpp, vqvae, permuted, scrambled)
     for run in family.RUNS
 }

@@ -1,4 +1,5 @@
-"""Orders of symbols found in images of them alone: which occur, and which are neighbours of which?
+"""Orders of symbols found in images of them alone: which occur, which are neighbours of which, and which can take each
+other's place?
 
 Seriation by the Fiedler vector: Atkins, Boman and Hendrickson, "A spectral algorithm for seriation and the consecutive
 ones problem", SIAM Journal on Computing 1998.
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pixellib.data.transforms import IntensityPermutation
+from pixellib.models import AutoregressiveModel
 
 
 def cooccurrence(symbols: Tensor, num_levels: int = 256) -> Tensor:
@@ -42,8 +44,25 @@ def order_by_neighbours(symbols: Tensor, num_levels: int = 256) -> IntensityPerm
     Of all lines of symbols, with places of mean 0 and variance 1 over the pixels, the one that moves least from pixel
     to neighbour: the second eigenvector of the normalised co-occurrence.
     """
-    counts = cooccurrence(symbols, num_levels)
-    occurs = counts.sum(1) > 0
+    return _line(cooccurrence(symbols, num_levels))
+
+
+@torch.no_grad()
+def order_by_predictions(model: AutoregressiveModel, symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:
+    """The same with another measure of what belongs together: symbols between which a trained model is often undecided
+    lie close. They are counted by the products of their predicted probabilities, over the pixels of these images.
+    """
+    counts = torch.zeros(num_levels, num_levels, dtype=torch.float64)
+    for x in symbols.split(20):
+        pmf = model(x.to(next(model.parameters()).device)).conditional_log_pmf(x)[:, :, 0].exp()
+        pmf = pmf.movedim(1, -1).flatten(0, -2)  # (pixels, L)
+        counts += (pmf.T @ pmf).cpu()
+    return _line(counts)
+
+
+def _line(counts: Tensor) -> IntensityPermutation:
+    """The order for a symmetric matrix of counts, float64 (L, L)."""
+    num_levels, occurs = len(counts), counts.sum(1) > 0
     among = counts[occurs][:, occurs]
     root = among.sum(1).sqrt()
     vectors = torch.linalg.eigh(among / (root[:, None] * root)).eigenvectors

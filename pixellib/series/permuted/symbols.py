@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pixellib.data.transforms import IntensityPermutation, grey
 from pixellib.likelihoods import Likelihood, Permuted
-from pixellib.models import ImageModel
+from pixellib.models import AutoregressiveModel, ImageModel
 from pixellib.series.permuted import best_mixture
-from pixellib.series.permuted.order import by_frequency, order_by_neighbours, used_first
+from pixellib.series.permuted.order import by_frequency, order_by_neighbours, order_by_predictions, used_first
 
 if TYPE_CHECKING:
     from pixellib.series.run import Run
@@ -37,8 +37,9 @@ class Symbols:
 
     permuted: Literal["targets", "inputs and targets"] | None = None
     window: int | None = None
-    order: Literal["used first", "frequency", "neighbours"] | None = None
+    order: Literal["used first", "frequency", "neighbours", "predictions"] | None = None
     codes: "Run | None" = None
+    softmax: "Run | None" = None
     tokens: int | None = None
     permutation_seed: int | None = None
     colours: bool = False
@@ -60,10 +61,14 @@ class Symbols:
             symbols = self.permutation(seed)(symbols)
         return order(symbols) if order else symbols
 
-    def find_order(self, training_images: Tensor, seed: int) -> IntensityPermutation:
-        """The order of symbols that training images, levels or codes (N, C, H, W), suggest. KeyError if `order` is
-        None.
+    def find_order(
+        self, training_images: Tensor, seed: int, softmax: AutoregressiveModel | None = None
+    ) -> IntensityPermutation:
+        """The order of symbols that training images, levels or codes (N, C, H, W), suggest, or what a trained softmax
+        predicts for 200 of them. KeyError if `order` is None.
         """
+        if self.order == "predictions":
+            return order_by_predictions(softmax, self.of(training_images[:200], seed), self.num_symbols)
         find = {"used first": used_first, "frequency": by_frequency, "neighbours": order_by_neighbours}[self.order]
         return find(self.of(training_images, seed), self.num_symbols)
 
@@ -72,7 +77,9 @@ class Symbols:
         return Permuted(base, self.permutation(seed)) if self.permuted == "targets" else base
 
     def identity(self) -> dict:
-        """What distinguishes these symbols, for the identity of a training; which codes they are is said there."""
+        """What distinguishes these symbols, for the identity of a training, which itself says which codes and softmax
+        are meant.
+        """
         more = {"tokens": self.tokens, "permutation_seed": self.permutation_seed, "colours": self.colours or None}
         more = {key: value for key, value in more.items() if value is not None}  # which older records do not name
         return {"permuted": self.permuted, "window": self.window, "order": self.order} | more

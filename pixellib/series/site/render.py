@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from html import unescape
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import nbformat
@@ -27,6 +27,7 @@ from pixellib.series import execute
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = Path(__file__).parent / "static"
 HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link".*?</h2>', re.DOTALL)
+CITATION, NUMBER = re.compile(r"\[[1-9]\d*(?:, [1-9]\d*)*\]"), re.compile(r"\d+")
 
 
 def _formula(latex: str, **options: str) -> str:
@@ -40,7 +41,14 @@ def _formula(latex: str, **options: str) -> str:
 
 
 class _Markdown(IPythonRenderer):
-    """Formulas become MathML, which browsers draw themselves; links lead to pages of the site, or elsewhere."""
+    """Formulas become MathML, which browsers draw themselves; links lead to pages of the site, or elsewhere, and [1] to
+    the first reference.
+    """
+
+    def text(self, text: str) -> str:
+        return CITATION.sub(
+            lambda found: NUMBER.sub(r'<a href="#reference-\g<0>">\g<0></a>', found[0]), super().text(text)
+        )
 
     def inline_math(self, body: str) -> str:
         return _formula(body)
@@ -82,8 +90,17 @@ def page(file: Path) -> str:
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
     html, _ = _Exporter(config=config).from_notebook_node(notebook)
+    html = _with_anchors_of_references(html)
     contents = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in HEADING.findall(html))
     return html.replace("<!-- contents -->", f"<ol>{contents}</ol>", 1)
+
+
+def _with_anchors_of_references(html: str) -> str:
+    before, heading, after = html.partition('<h2 id="References">')
+    listed, end, rest = after.partition("</ol>")
+    number = count(1)
+    listed = re.sub("<li>", lambda _: f'<li id="reference-{next(number)}">', listed)
+    return before + heading + listed + end + rest
 
 
 def _beside(name: str) -> dict[str, str]:

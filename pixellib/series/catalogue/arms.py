@@ -1,0 +1,140 @@
+"""What a run of notebook 10 consists of: what its symbols are, which head reads the network's output, and an arm, that
+is, what is done with symbols and network.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pixellib.likelihoods import Categorical, Likelihood, LogisticMixture
+from pixellib.models import GatedPixelCNN, ImageModel, PixelCNNpp
+from pixellib.series.catalogue import vqvae
+from pixellib.series.catalogue.common import COMPARED, EMBEDDED, FAST, paper, quick
+from pixellib.series.permuted.heads import BinaryTree, GridMixture, SymbolMixture
+from pixellib.series.permuted.symbols import Symbols
+from pixellib.series.permuted.text import CausalRow
+from pixellib.series.run import Plan, Run
+from pixellib.training import Settings
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the symbols are of: a data set, and a network and settings that suit it. symbols: in place of those of an
+    arm.
+    """
+
+    dataset: str
+    size: Sequence[int]
+    family: type[ImageModel] = PixelCNNpp
+    network: Mapping = field(default_factory=lambda: {"num_filters": 16, "num_resnets": 1, "dropout": 0.0})
+    embedding: int = 16
+    channels: int = 1
+    num_levels: int = 256
+    batch_size: int = 16
+    steps: int = 1_000
+    symbols: Mapping = field(default_factory=dict)
+
+
+def _codes(of: Run, dataset: str, size: Sequence[int]) -> Source:
+    network = {"num_layers": 4, "num_filters": 32, "kernel_size": 3}
+    return Source(dataset, size, GatedPixelCNN, network, batch_size=64, symbols={"codes": of})
+
+
+_ROW = {"family": CausalRow, "network": {"num_layers": 12, "num_filters": 64}, "embedding": 32}
+_ROW |= {"batch_size": 32}
+SOURCES = {
+    "mnist": Source("mnist", [28, 28]),
+    "grey": Source("cifar10", [32, 32]),
+    "colour": Source(  # three ordered channels must divide the filters
+        "cifar10", [32, 32], channels=3, network={"num_filters": 18, "num_resnets": 1, "dropout": 0.0},
+        symbols={"colours": True},
+    ),
+    "codes-mnist": _codes(vqvae.MNIST, "mnist", [7, 7]),
+    "codes-cifar10": _codes(vqvae.CIFAR10, "cifar10", [8, 8]),
+    "text": Source("austen", [1, 256], **_ROW),
+    "tokens": Source("austen", [1, 128], **_ROW, num_levels=4096, symbols={"tokens": 4096}),
+}  # fmt: skip
+
+
+def truncated(num_components: int = 10, min_log_scale: float = -9.0) -> LogisticMixture:
+    """Made for symbols: a component can be as narrow as one of them."""
+    return LogisticMixture(num_components, tails="truncated", min_log_scale=min_log_scale)
+
+
+# The recipe for symbols that were chosen on validation images: see notebooks/10_plan.md.
+RATES = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
+
+
+def mixture(num_components: int = 10) -> SymbolMixture:
+    """The same, trained as well as we can: with as many components as symbols each begins on one."""
+    on_symbols = num_components == 256
+    return SymbolMixture(num_components, tails="truncated", min_log_scale=-9.0, mean_rate=0.1, on_symbols=on_symbols)
+
+
+HEADS = {
+    "softmax": Categorical(),
+    "censored": LogisticMixture(),
+    "truncated": truncated(),
+    "mixture": mixture(),
+    "tree": BinaryTree(),
+    "grid2": GridMixture(10, (16, 16)),
+    "grid3": GridMixture(10, (8, 8, 4)),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is done in an arm of the comparison. title: `name` if empty. options, settings: in place of the usual ones
+    of the model and of every profile. trial: it only served to choose settings and leaves the test set alone. trunk,
+    start: see Plan.
+    """
+
+    name: str
+    symbols: Symbols
+    title: str = ""
+    options: Mapping = field(default_factory=dict)
+    settings: Mapping = field(default_factory=dict)
+    trial: bool = False
+    trunk: Run | None = None
+    start: Run | None = None
+
+    def but(self, suffix: str, title: str, **changes) -> "Arm":
+        """The arm NAME-SUFFIX: this one but for the changes."""
+        return replace(self, name=f"{self.name}-{suffix}", title=f"{self.name}, {title}", **changes)
+
+
+def run_of(images: str, head: str, arm: Arm, seeds: int = 1) -> Run:
+    source = SOURCES[images]
+    begin = {"embedding": source.embedding, "init_output": head != "softmax"}  # a softmax has nothing to lay out
+    options = {"likelihood": HEADS[head], **begin, **source.network, **arm.options}
+    if source.num_levels != options["likelihood"].num_levels:
+        options["likelihood"] = _for_levels(options["likelihood"], source.num_levels)
+    steps = arm.settings.get("steps", source.steps)
+    usual = {"batch_size": source.batch_size, **FAST, "warmup_steps": 50, "schedule": "cosine", "max_grad_norm": 1.0}
+    usual |= {"ema_decay": 0.998, "precision": "fp32", "validate_every": steps // 10}
+    settings = Settings(**{"steps": steps, **usual, **arm.settings})
+    return Run(
+        name=f"permuted-{images}-{head}-{arm.name}",
+        title=f"{head}, {arm.title or arm.name}",
+        dataset=source.dataset,
+        family=source.family,
+        options={"channels": source.channels, "size": source.size, **options},
+        plans={
+            "quick": Plan(quick(settings), dataset=EMBEDDED[source.dataset], num_test=40, num_validation=40),
+            "reference": Plan(settings, trunk=arm.trunk, start=arm.start, **COMPARED),
+            "paper": Plan(paper(settings, steps=50_000), trunk=arm.trunk, start=arm.start),
+        },
+        symbols=replace(arm.symbols, **source.symbols),
+        seeds=seeds,
+        evaluate_on=("validation",) if arm.trial else ("train", "validation", "test"),
+        ships=images == "grey" and head in ("softmax", "mixture") and arm.name in ("ordered", "scrambled"),
+        factors={"images": images, "head": head, "arm": arm.name},
+    )  # fmt: skip
+
+
+def _for_levels(likelihood: Likelihood, num_levels: int) -> Likelihood:
+    """The same for more levels; a component can still be as narrow as one of them."""
+    if isinstance(likelihood, LogisticMixture):
+        narrowest = likelihood.min_log_scale - math.log(num_levels / likelihood.num_levels)
+        return replace(likelihood, num_levels=num_levels, min_log_scale=round(narrowest, 1))
+    return replace(likelihood, num_levels=num_levels)

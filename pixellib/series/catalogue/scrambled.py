@@ -1,0 +1,86 @@
+"""The second edition of notebook 10: which part of what a mixture loses on scrambled symbols must be lost, what other
+heads of few numbers lose, and how all this changes with the length of the training, the width and the kind of symbols.
+
+notebooks/10_plan.md is the plan that was written before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pixellib.series.catalogue.arms import RATES, Arm, mixture, run_of
+from pixellib.series.permuted.heads import SymbolMixture
+from pixellib.series.permuted.symbols import Symbols
+
+_COMPONENTS = (1, 3, 10, 30, 85, 256)
+_ORDERED = Arm("ordered", Symbols(), settings=RATES)
+_SCRAMBLED = Arm("scrambled", Symbols("inputs and targets"), settings=RATES)
+_NUMBERED = Arm("numbered", Symbols())  # bytes and tokens as they are
+
+
+def _components(arm: Arm, num: int) -> Arm:
+    return arm if num == 10 else arm.but(f"k{num}", f"{num} components", options={"likelihood": mixture(num)})
+
+
+def _head_alone(num: int, hidden: int | None = None) -> Arm:
+    """On the trunk that a softmax was trained with: what a mixture can say of features that suffice for a softmax.
+    hidden: features of a layer before the head, which is trained with it.
+    """
+    name, title = f"k{num}-{'deep-' * bool(hidden)}head", f"{num} components, head alone"
+    options: Mapping = {"likelihood": mixture(num)}
+    if hidden:
+        title, options = f"{title}, with a hidden layer", {**options, "num_head_filters": hidden}
+    return _SCRAMBLED.but(name, title, options=options, trunk=run_of("grey", "softmax", _SCRAMBLED, 5))
+
+
+def _by(order: str, arm: Arm, images: str = "grey") -> Arm:
+    """Symbols in an order that was found in them."""
+    softmax = run_of(images, "softmax", arm, 5 if images == "grey" else 3) if order == "predictions" else None
+    return arm.but(f"by-{order}", f"ordered by {order}", symbols=replace(arm.symbols, order=order, softmax=softmax))
+
+
+def _rank(num: int) -> Arm:
+    return _SCRAMBLED.but(f"rank{num}", f"through {num} numbers", options={"num_head_filters": num})
+
+
+def _steps(num: int) -> Arm:
+    return _SCRAMBLED.but(f"{num}-steps", f"{num:,} steps", settings={**RATES, "steps": num})
+
+
+def _filters(num: int) -> Arm:
+    return _SCRAMBLED.but(f"{num}-filters", f"{num} filters", options={"num_filters": num})
+
+
+def _permutation(num: int) -> Arm:
+    """Another permutation than that of the seed."""
+    return _SCRAMBLED.but(
+        f"permutation{num}", f"permutation {num}", symbols=replace(_SCRAMBLED.symbols, permutation_seed=num)
+    )
+
+
+_TEXTS = ("text", "tokens")
+_ORDERS = ("frequency", "neighbours", "predictions")
+_FIXED = SymbolMixture(256, tails="truncated", min_log_scale=-9.0, fixed=True)
+
+_COMPARISONS = [  # images, heads, arms, seeds
+    ("grey", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 5),
+    ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in _COMPONENTS if num != 10], 5),
+    ("grey", ["mixture"], [_head_alone(num) for num in _COMPONENTS], 5),
+    ("grey", ["mixture"], [_head_alone(num, 256) for num in (10, 85)], 3),
+    ("grey", ["mixture"], [_SCRAMBLED.but("k256-fixed", "256 components fixed", options={"likelihood": _FIXED})], 3),
+    ("grey", ["softmax"], [_rank(num) for num in (1, 2, 4, 8)], 3),
+    ("grey", ["tree", "grid2", "grid3"], [_SCRAMBLED], 3),
+    ("grey", ["mixture"], [_by(order, _SCRAMBLED) for order in ("neighbours", "predictions")], 3),
+    ("grey", ["mixture"], [_permutation(num) for num in (11, 12, 13, 14)], 1),
+    ("grey", ["mixture"], [_permutation(10)], 5),
+    ("grey", ["softmax", "mixture"], [_steps(300), _steps(3_000)], 3),
+    ("grey", ["softmax", "mixture"], [_steps(9_000), _filters(32), _filters(64)], 1),
+    ("colour", ["softmax", "truncated"], [_ORDERED, _SCRAMBLED], 3),
+    *((images, ["softmax", "mixture"], [_NUMBERED], 3) for images in _TEXTS),
+    *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 3) for images in _TEXTS),
+    *((images, ["mixture"], [_components(_NUMBERED, 30)], 1) for images in _TEXTS),
+    ("tokens", ["mixture"], [_components(_NUMBERED, 100)], 1),
+]
+
+RUNS = [
+    run_of(images, head, arm, seeds) for images, heads, arms, seeds in _COMPARISONS for head in heads for arm in arms
+]
