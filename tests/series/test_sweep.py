@@ -33,9 +33,10 @@ def test_what_a_training_compares_is_known_to_its_run():
     factors = [runs.get(name).factors for name, _ in sweep.trainings()]
     images = {"mnist", "grey", "colour", "codes-mnist", "codes-cifar10", "text", "tokens"}
     assert images == {each["images"] for each in factors}
-    assert {"softmax", "censored", "truncated"} == {each["head"] for each in factors}
+    heads = {"softmax", "censored", "truncated", "mixture", "tree", "grid2", "grid3"}
+    assert heads == {each["head"] for each in factors}
     arms = {tuple(each.values()) for each in factors}
-    assert {("codes-mnist", "truncated", "raw"), ("grey", "truncated", "both-k85-half-rate")} <= arms
+    assert {("codes-mnist", "mixture", "scrambled-k30"), ("grey", "truncated", "both-k85-half-rate")} <= arms
     names = {name: "permuted-" + "-".join(runs.get(name).factors.values()) for name, _ in sweep.trainings()}
     assert all(name == named for name, named in names.items())
 
@@ -47,8 +48,8 @@ def test_every_training_that_is_recorded_is_in_the_table_and_those_of_the_verdic
     )
     assert set(zip(table["run"], table["seed"], strict=True)) == recorded
     assert (table["split"] == "validation").sum() == 10 * len(recorded)
-    verdict = {f"permuted-grey-{head}-{arm}" for head in ("softmax", "truncated") for arm in ("identity", "both")}
-    assert {(name, seed) for name in verdict for seed in range(3)} <= recorded
+    verdict = {f"permuted-grey-{head}-{arm}" for head in ("softmax", "mixture") for arm in ("ordered", "scrambled")}
+    assert {(name, seed) for name in verdict for seed in range(5)} <= recorded
 
 
 def some_record(**changes):
@@ -124,16 +125,20 @@ def test_the_verdict_follows_from_the_table(excess, half, answer, monkeypatch):
         {"images": "grey", "head": head, "arm": arm, "seed": seed, "split": "final test", "bits": 4 + seed / 10 + more}
         for seed in range(3)
         for head, arm, more in [
-            ("softmax", "both", 0.0),
-            ("softmax", "identity", 0.0),
-            ("truncated", "both", excess[seed]),
-            ("truncated", "identity", -0.02),
+            ("softmax", "scrambled", 0.0),
+            ("softmax", "ordered", 0.0),
+            ("mixture", "scrambled", excess[seed]),
+            ("mixture", "ordered", -0.02),
+            ("mixture", "scrambled-k10-head", 9.0),
         ]
     ]
+    for row in rows:
+        row["best_mixture"] = 0.01 if "head" in row["arm"] else None
     monkeypatch.setattr(sweep, "table", lambda: pandas.DataFrame(rows))
     mean = sum(excess) / 3
     assert f"**{answer}:" in sweep.verdict() and f"needs {mean:.2f} ± {half:.2f} bits" in sweep.verdict()
     assert "needs 0.020 ± 0.000 fewer" in sweep.verdict()
+    assert "would need 0.01 ± 0.00 more" in sweep.verdict()
 
 
 @pytest.mark.parametrize("module", [provenance, runs, sweep, symbols])

@@ -15,6 +15,7 @@ _COMPONENTS = (1, 3, 10, 30, 85, 256)
 _ORDERED = Arm("ordered", Symbols(), settings=RATES)
 _SCRAMBLED = Arm("scrambled", Symbols("inputs and targets"), settings=RATES)
 _NUMBERED = Arm("numbered", Symbols())  # bytes and tokens as they are
+_NAMES = replace(_SCRAMBLED, settings={})  # codes, with the usual rates
 
 
 def _components(arm: Arm, num: int) -> Arm:
@@ -57,7 +58,7 @@ def _permutation(num: int) -> Arm:
     )
 
 
-_TEXTS = ("text", "tokens")
+_TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
 _ORDERS = ("frequency", "neighbours", "predictions")
 _FIXED = SymbolMixture(256, tails="truncated", min_log_scale=-9.0, fixed=True)
 
@@ -79,6 +80,10 @@ _COMPARISONS = [  # images, heads, arms, seeds
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 3) for images in _TEXTS),
     *((images, ["mixture"], [_components(_NUMBERED, 30)], 1) for images in _TEXTS),
     ("tokens", ["mixture"], [_components(_NUMBERED, 100)], 1),
+    ("mnist", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 3),
+    *((images, ["softmax", "mixture"], [_NAMES], 3) for images in _CODES),
+    *((images, ["mixture"], [_components(_NAMES, num) for num in (30, 85)], 3) for images in _CODES),
+    *((images, ["mixture"], [_by(order, _NAMES, images) for order in _ORDERS[1:]], 3) for images in _CODES),
 ]
 
 RUNS = [
