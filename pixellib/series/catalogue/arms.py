@@ -127,7 +127,7 @@ def run_of(images: str, head: str, arm: Arm, seeds: int = 1) -> Run:
         symbols=replace(arm.symbols, **source.symbols),
         seeds=seeds,
         evaluate_on=("validation",) if arm.trial else ("train", "validation", "test"),
-        ships=images == "grey" and head in ("softmax", "mixture") and arm.name in ("ordered", "scrambled"),
+        ships=images == "grey" and head in ("softmax", "truncated") and arm.name in ("identity", "both"),
         factors={"images": images, "head": head, "arm": arm.name},
     )  # fmt: skip
 
