@@ -3,6 +3,7 @@
 These are the runs of the first edition, and the trials that chose a better recipe for the second: see scrambled.py.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -67,12 +68,21 @@ def _placed(num: int, suffix: str, title: str, settings: Mapping | None = None, 
     )  # fmt: skip
 
 
+def _share(num: int) -> float:
+    """The log-scale at which a component is as broad as its share of the range."""
+    return round(math.log(2 / num), 2)
+
+
 _RECIPES = [
     *(_placed(num, "slow", "means move a tenth as far", mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "slower", "means move a hundredth as far", mean_rate=0.01) for num in (10, 85)),
     *(_placed(num, "slow-half-rate", "means a tenth, half the rates", _HALF, mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "ceiling", "scales below the range", ceiling=0.0) for num in (10, 85)),
     *(_placed(num, "slow-ceiling", "both", mean_rate=0.1, ceiling=0.0) for num in (10, 85)),
+    *(_placed(num, "share", "scales below a share", ceiling=_share(num)) for num in (10, 85)),
+    *(_placed(num, "slow-share", "both", mean_rate=0.1, ceiling=_share(num)) for num in (10, 85)),
+    *(_placed(num, "share-half-rate", "half the rates", _HALF, ceiling=_share(num)) for num in (10, 85)),
+    *(_placed(num, "share-twice-rate", "twice the rates", _TWICE, ceiling=_share(num)) for num in (10, 85)),
     _placed(85, "twice-rate", "twice the learning rates", _TWICE),
     _placed(256, "fixed", "which stay on their symbols", fixed=True),
     _placed(256, "symbols", "which begin on their symbols", on_symbols=True),
