@@ -78,6 +78,8 @@ _RECIPES = [
     *(_placed(num, "slower", "means move a hundredth as far", mean_rate=0.01) for num in (10, 85)),
     *(_placed(num, "slow-half-rate", "means a tenth, half the rates", _HALF, mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "ceiling", "scales below the range", ceiling=0.0) for num in (10, 85)),
+    *(_placed(num, "ceiling-half-rate", "below the range, half the rates", _HALF, ceiling=0.0) for num in (10, 85)),
+    *(_placed(num, "ceiling-twice-rate", "below the range, twice the rates", _TWICE, ceiling=0.0) for num in (10, 85)),
     *(_placed(num, "slow-ceiling", "both", mean_rate=0.1, ceiling=0.0) for num in (10, 85)),
     *(_placed(num, "share", "scales below a share", ceiling=_share(num)) for num in (10, 85)),
     *(_placed(num, "slow-share", "both", mean_rate=0.1, ceiling=_share(num)) for num in (10, 85)),
