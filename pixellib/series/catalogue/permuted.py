@@ -73,7 +73,15 @@ def _share(num: int) -> float:
     return round(math.log(2 / num), 2)
 
 
+def _limited(num: int) -> Arm:
+    """A trial with a hard limit of the scales in place of a smooth ceiling: see LogisticMixture."""
+    likelihood = replace(truncated(num), max_log_scale=_share(num))
+    return _BOTH.but(f"k{num}-limit", f"{num} components, scales at most a share", trial=True,
+                     options={"likelihood": likelihood})  # fmt: skip
+
+
 _RECIPES = [
+    *map(_limited, (10, 85)),
     *(_placed(num, "slow", "means move a tenth as far", mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "slower", "means move a hundredth as far", mean_rate=0.01) for num in (10, 85)),
     *(_placed(num, "slow-half-rate", "means a tenth, half the rates", _HALF, mean_rate=0.1) for num in (10, 85)),
