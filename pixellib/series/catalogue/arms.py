@@ -61,12 +61,12 @@ def truncated(num_components: int = 10, min_log_scale: float = -9.0) -> Logistic
     return LogisticMixture(num_components, tails="truncated", min_log_scale=min_log_scale)
 
 
-# The recipe for symbols that were chosen on validation images: see notebooks/10_plan.md.
+# The rates were chosen on validation images (notebooks/10_plan.md). The recipe of `mixture` is not chosen yet.
 RATES = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
 
 
 def mixture(num_components: int = 10) -> SymbolMixture:
-    """The same, trained as well as we can: with as many components as symbols each begins on one."""
+    """The same with slower means; with as many components as symbols each begins on one."""
     on_symbols = num_components == 256
     return SymbolMixture(num_components, tails="truncated", min_log_scale=-9.0, mean_rate=0.1, on_symbols=on_symbols)
 
