@@ -73,26 +73,56 @@ def _share(num: int) -> float:
     return round(math.log(2 / num), 2)
 
 
-def _limited(num: int) -> Arm:
+def _limited(num: int, limit: float, suffix: str, title: str, settings: Mapping | None = None) -> Arm:
     """A trial with a hard limit of the scales in place of a smooth ceiling: see LogisticMixture."""
-    likelihood = replace(truncated(num), max_log_scale=_share(num))
-    return _BOTH.but(f"k{num}-limit", f"{num} components, scales at most a share", trial=True,
-                     options={"likelihood": likelihood})  # fmt: skip
+    likelihood = replace(truncated(num), max_log_scale=round(limit, 2))
+    return _BOTH.but(
+        f"k{num}-{suffix}", f"{num} components, {title}", trial=True, options={"likelihood": likelihood},
+        settings=settings or {},
+    )  # fmt: skip
 
 
 _RECIPES = [
-    *map(_limited, (10, 85)),
+    *(_limited(num, math.log(2 / num), "limit", "scales at most a share") for num in (10, 85)),
+    *(
+        _limited(num, math.log(2 / num), f"limit-{rates}-rate", f"scales at most a share, {rates} the rates", settings)
+        for num in (10, 85)
+        for rates, settings in (("half", _HALF), ("twice", _TWICE))
+    ),
+    *(_limited(num, math.log(1 / num), "half-share", "scales at most half a share") for num in (10, 85)),
+    *(
+        _limited(num, math.log(1 / num), "half-share-twice-rate", "at most half a share, twice the rates", _TWICE)
+        for num in (10, 85)
+    ),
     *(_placed(num, "slow", "means move a tenth as far", mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "slower", "means move a hundredth as far", mean_rate=0.01) for num in (10, 85)),
     *(_placed(num, "slow-half-rate", "means a tenth, half the rates", _HALF, mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "ceiling", "scales below the range", ceiling=0.0) for num in (10, 85)),
-    *(_placed(num, "ceiling-half-rate", "below the range, half the rates", _HALF, ceiling=0.0) for num in (10, 85)),
-    *(_placed(num, "ceiling-twice-rate", "below the range, twice the rates", _TWICE, ceiling=0.0) for num in (10, 85)),
-    *(_placed(num, "slow-ceiling", "both", mean_rate=0.1, ceiling=0.0) for num in (10, 85)),
+    *(
+        _placed(num, "ceiling-half-rate", "scales below the range, half the rates", _HALF, ceiling=0.0)
+        for num in (10, 85)
+    ),
+    *(
+        _placed(num, "ceiling-twice-rate", "scales below the range, twice the rates", _TWICE, ceiling=0.0)
+        for num in (10, 85)
+    ),
+    *(
+        _placed(num, "slow-ceiling", "scales below the range, means a tenth", mean_rate=0.1, ceiling=0.0)
+        for num in (10, 85)
+    ),
     *(_placed(num, "share", "scales below a share", ceiling=_share(num)) for num in (10, 85)),
-    *(_placed(num, "slow-share", "both", mean_rate=0.1, ceiling=_share(num)) for num in (10, 85)),
-    *(_placed(num, "share-half-rate", "half the rates", _HALF, ceiling=_share(num)) for num in (10, 85)),
-    *(_placed(num, "share-twice-rate", "twice the rates", _TWICE, ceiling=_share(num)) for num in (10, 85)),
+    *(
+        _placed(num, "slow-share", "scales below a share, means a tenth", mean_rate=0.1, ceiling=_share(num))
+        for num in (10, 85)
+    ),
+    *(
+        _placed(num, "share-half-rate", "scales below a share, half the rates", _HALF, ceiling=_share(num))
+        for num in (10, 85)
+    ),
+    *(
+        _placed(num, "share-twice-rate", "scales below a share, twice the rates", _TWICE, ceiling=_share(num))
+        for num in (10, 85)
+    ),
     _placed(85, "twice-rate", "twice the learning rates", _TWICE),
     _placed(256, "fixed", "which stay on their symbols", fixed=True),
     _placed(256, "symbols", "which begin on their symbols", on_symbols=True),

@@ -149,7 +149,8 @@ class SymbolMixture(LogisticMixture):
 
     def __call__(self, params: Tensor) -> DiscretizedLogisticMixture:
         K = self.num_components
-        mixture = LogisticMixture(K, self.tails, self.num_levels, min_log_scale=self.min_log_scale)
+        limits = {"min_log_scale": self.min_log_scale, "max_log_scale": self.max_log_scale}
+        mixture = LogisticMixture(K, self.tails, self.num_levels, **limits)
         if self.fixed:
             check_params("SymbolMixture", params, K)
             means, log_scales = (t.view(-1, 1, 1).to(params).expand_as(params) for t in self._at_symbols(-9.0))

@@ -53,8 +53,8 @@ def order_by_predictions(model: AutoregressiveModel, symbols: Tensor, num_levels
     lie close. They are counted by the products of their predicted probabilities, over the pixels of these images.
     """
     counts = torch.zeros(num_levels, num_levels, dtype=torch.float64)
-    for x in symbols.split(20):
-        pmf = model(x.to(next(model.parameters()).device)).conditional_log_pmf(x)[:, :, 0].exp()
+    for x in symbols.to(next(model.parameters()).device).split(20):
+        pmf = model(x).conditional_log_pmf(x)[:, :, 0].exp()
         pmf = pmf.movedim(1, -1).flatten(0, -2)  # (pixels, L)
         counts += (pmf.T @ pmf).cpu()
     return _line(counts)
