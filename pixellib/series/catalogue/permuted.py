@@ -85,9 +85,15 @@ def _limited(num: int, limit: float, suffix: str, title: str, settings: Mapping 
 _RECIPES = [
     *(_limited(num, math.log(2 / num), "limit", "scales at most a share") for num in (10, 85)),
     *(
-        _limited(num, math.log(2 / num), f"limit-{rates}-rate", f"scales at most a share, {rates} the rates", settings)
+        _limited(
+            num,
+            math.log(2 / num),
+            f"limit-{rates}-rate",
+            f"scales at most a share, {rates.replace('-', ' ')} the rates",
+            settings,
+        )  # fmt: skip
         for num in (10, 85)
-        for rates, settings in (("half", _HALF), ("twice", _TWICE))
+        for rates, settings in (("half", _HALF), ("twice", _TWICE), ("four-times", _FOUR_TIMES))
     ),
     *(_limited(num, math.log(1 / num), "half-share", "scales at most half a share") for num in (10, 85)),
     *(
