@@ -33,6 +33,13 @@ def _head_alone(num: int, hidden: int | None = None) -> Arm:
     return _SCRAMBLED.but(name, title, options=options, trunk=run_of("grey", "softmax", _SCRAMBLED, 5))
 
 
+def _warm(num: int) -> Arm:
+    """All weights, from the softmax's trunk and the head that was trained on it."""
+    start = run_of("grey", "mixture", _head_alone(num), 5)
+    title = f"{num} components, from the head alone"
+    return _SCRAMBLED.but(f"k{num}-warm", title, options={"likelihood": mixture(num)}, start=start)
+
+
 def _by(order: str, arm: Arm, images: str = "grey") -> Arm:
     """Symbols in an order that was found in them."""
     softmax = run_of(images, "softmax", arm, 5 if images == "grey" else 3) if order == "predictions" else None
@@ -60,13 +67,17 @@ def _permutation(num: int) -> Arm:
 
 _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
 _ORDERS = ("frequency", "neighbours", "predictions")
+_CONTINUED = _SCRAMBLED.but("continued", "trained on", start=run_of("grey", "softmax", _SCRAMBLED, 5))
 _FIXED = SymbolMixture(256, tails="truncated", min_log_scale=-9.0, fixed=True)
 
 _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 5),
-    ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in _COMPONENTS if num != 10], 5),
+    ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (30, 85)], 5),
+    ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (1, 3, 256)], 3),
     ("grey", ["mixture"], [_head_alone(num) for num in _COMPONENTS], 5),
     ("grey", ["mixture"], [_head_alone(num, 256) for num in (10, 85)], 3),
+    ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 3),
+    ("grey", ["softmax"], [_CONTINUED], 3),
     ("grey", ["mixture"], [_SCRAMBLED.but("k256-fixed", "256 components fixed", options={"likelihood": _FIXED})], 3),
     ("grey", ["softmax"], [_rank(num) for num in (1, 2, 4, 8)], 3),
     ("grey", ["tree", "grid2", "grid3"], [_SCRAMBLED], 3),
@@ -75,7 +86,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_permutation(10)], 5),
     ("grey", ["softmax", "mixture"], [_steps(300), _steps(3_000)], 3),
     ("grey", ["softmax", "mixture"], [_steps(9_000), _filters(32), _filters(64)], 1),
-    ("colour", ["softmax", "truncated"], [_ORDERED, _SCRAMBLED], 3),
+    ("colour", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 3),
     *((images, ["softmax", "mixture"], [_NUMBERED], 3) for images in _TEXTS),
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 3) for images in _TEXTS),
     *((images, ["mixture"], [_components(_NUMBERED, 30)], 1) for images in _TEXTS),
