@@ -33,6 +33,15 @@ def _head_alone(num: int, hidden: int | None = None) -> Arm:
     return _SCRAMBLED.but(name, title, options=options, trunk=run_of("grey", "softmax", _SCRAMBLED, 5))
 
 
+_HIDDEN = 256  # features of the layer that is put before a head to see whether one linear layer is the obstacle
+_DEEP = {"num_head_filters": _HIDDEN}
+
+
+def _deep(num: int) -> Arm:
+    options: Mapping = {"likelihood": mixture(num), **_DEEP}
+    return _SCRAMBLED.but(f"k{num}-deep", f"{num} components, a hidden layer before the head", options=options)
+
+
 def _warm(num: int) -> Arm:
     """All weights, from the softmax's trunk and the head that was trained on it."""
     start = run_of("grey", "mixture", _head_alone(num), 5)
@@ -75,9 +84,10 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (30, 85)], 5),
     ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (1, 3, 256)], 3),
     ("grey", ["mixture"], [_head_alone(num) for num in _COMPONENTS], 5),
-    ("grey", ["mixture"], [_head_alone(num, 256) for num in (10, 85)], 3),
+    ("grey", ["mixture"], [_head_alone(num, _HIDDEN) for num in (10, 85)], 3),
+    ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 3),
-    ("grey", ["softmax"], [_CONTINUED], 3),
+    ("grey", ["softmax"], [_CONTINUED, _SCRAMBLED.but("deep", "a hidden layer before the head", options=_DEEP)], 3),
     ("grey", ["mixture"], [_SCRAMBLED.but("k256-fixed", "256 components fixed", options={"likelihood": _FIXED})], 3),
     ("grey", ["softmax"], [_rank(num) for num in (1, 2, 4, 8)], 3),
     ("grey", ["tree", "grid2", "grid3"], [_SCRAMBLED], 3),
