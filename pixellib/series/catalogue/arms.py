@@ -104,7 +104,7 @@ class Arm:
 
     def but(self, suffix: str, title: str, **changes) -> "Arm":
         """The arm NAME-SUFFIX: this one but for the changes."""
-        return replace(self, name=f"{self.name}-{suffix}", title=f"{self.name}, {title}", **changes)
+        return replace(self, name=f"{self.name}-{suffix}", title=f"{self.title or self.name}, {title}", **changes)
 
 
 def run_of(images: str, head: str, arm: Arm, seeds: int = 1) -> Run:

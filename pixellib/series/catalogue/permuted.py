@@ -11,9 +11,9 @@ from pixellib.series.catalogue.arms import Arm, run_of, truncated
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 
-_IDENTITY = Arm("identity", Symbols())
-_TARGETS = Arm("targets", Symbols("targets"))
-_BOTH = Arm("both", Symbols("inputs and targets"))
+_IDENTITY = Arm("identity", Symbols(), "ordered")
+_TARGETS = Arm("targets", Symbols("targets"), "targets scrambled")
+_BOTH = Arm("both", Symbols("inputs and targets"), "scrambled")
 _CORE = (_IDENTITY, _TARGETS, _BOTH)
 _RAW = Arm("raw", _BOTH.symbols)
 _PACKED = Arm("packed", replace(_BOTH.symbols, order="used first"))
@@ -73,36 +73,26 @@ def _share(num: int) -> float:
     return round(math.log(2 / num), 2)
 
 
-def _limited(num: int, limit: float, suffix: str, title: str, settings: Mapping | None = None) -> Arm:
+def _limited(num: int, shares: float, suffix: str, title: str, settings: Mapping | None = None) -> Arm:
     """A trial with a hard limit of the scales in place of a smooth ceiling: see LogisticMixture."""
-    likelihood = replace(truncated(num), max_log_scale=round(limit, 2))
-    return _BOTH.but(
-        f"k{num}-{suffix}", f"{num} components, {title}", trial=True, options={"likelihood": likelihood},
-        settings=settings or {},
-    )  # fmt: skip
+    likelihood = replace(truncated(num), max_log_scale=round(math.log(2 * shares / num), 2))
+    options = {"likelihood": likelihood}
+    return _BOTH.but(f"k{num}-{suffix}", f"{num} components, {title}", trial=True, options=options,
+                     settings=settings or {})  # fmt: skip
 
 
+_FASTER = (("twice", _TWICE), ("four-times", _FOUR_TIMES))
 _RECIPES = [
-    *(_limited(num, math.log(2 / num), "limit", "scales at most a share") for num in (10, 85)),
+    *(_limited(num, 1, "limit", "scales at most a share") for num in (10, 85)),
+    *(_limited(num, 0.5, "half-share", "scales at most half a share") for num in (10, 85)),
     *(
-        _limited(
-            num,
-            math.log(2 / num),
-            f"limit-{rates}-rate",
-            f"scales at most a share, {rates.replace('-', ' ')} the rates",
-            settings,
-        )  # fmt: skip
+        _limited(num, shares, f"{name}-{rates}-rate", f"{title}, {rates.replace('-', ' ')} the rates", settings)
         for num in (10, 85)
-        for rates, settings in (("half", _HALF), ("twice", _TWICE), ("four-times", _FOUR_TIMES))
-    ),
-    *(_limited(num, math.log(1 / num), "half-share", "scales at most half a share") for num in (10, 85)),
-    *(
-        _limited(num, math.log(1 / num), "half-share-twice-rate", "at most half a share, twice the rates", _TWICE)
-        for num in (10, 85)
+        for rates, settings in _FASTER
+        for shares, name, title in ((1, "limit", "scales at most a share"), (0.5, "half-share", "at most half a share"))
     ),
     *(_placed(num, "slow", "means move a tenth as far", mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "slower", "means move a hundredth as far", mean_rate=0.01) for num in (10, 85)),
-    *(_placed(num, "slow-half-rate", "means a tenth, half the rates", _HALF, mean_rate=0.1) for num in (10, 85)),
     *(_placed(num, "ceiling", "scales below the range", ceiling=0.0) for num in (10, 85)),
     *(
         _placed(num, "ceiling-half-rate", "scales below the range, half the rates", _HALF, ceiling=0.0)
@@ -132,7 +122,6 @@ _RECIPES = [
     _placed(85, "twice-rate", "twice the learning rates", _TWICE),
     _placed(256, "fixed", "which stay on their symbols", fixed=True),
     _placed(256, "symbols", "which begin on their symbols", on_symbols=True),
-    _placed(256, "symbols-slow", "from their symbols, means move a tenth as far", on_symbols=True, mean_rate=0.1),
     _placed(256, "symbols-slower", "from their symbols, means a hundredth", on_symbols=True, mean_rate=0.01),
 ]
 
