@@ -105,3 +105,12 @@ def test_components_begin_on_their_symbols_and_say_what_the_logits_say():
 def test_a_grid_of_another_number_of_places_is_refused():
     with pytest.raises(ValueError, match="expected a grid of 256 places"):
         GridMixture(10, (16, 15))
+
+
+def test_a_limit_of_the_scales_is_kept():
+    """No component is broader, whatever the network gives: a scale above the limit and one at it are the same."""
+    head = SymbolMixture(3, **TRUNCATED, max_log_scale=-2.0)
+    x, params = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1), torch.zeros(256, 9, 1, 1)
+    at, above, below = (params.index_fill(1, torch.arange(6, 9), value) for value in (-2.0, 1.0, -3.0))
+    assert torch.equal(head(above).log_prob(x), head(at).log_prob(x))
+    assert not torch.equal(head(below).log_prob(x), head(at).log_prob(x))

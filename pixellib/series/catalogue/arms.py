@@ -61,7 +61,7 @@ def truncated(num_components: int = 10, min_log_scale: float = -9.0) -> Logistic
     return LogisticMixture(num_components, tails="truncated", min_log_scale=min_log_scale)
 
 
-# Rates and limit were chosen on validation images, for both heads alike: notebooks/10_plan.md.
+# The rates of both heads, and the limit of the mixture, were chosen on validation images: notebooks/10_plan.md.
 RATES = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
 
 
