@@ -18,15 +18,19 @@ _NUMBERED = Arm("numbered", Symbols())  # bytes and tokens as they are
 _NAMES = replace(_SCRAMBLED, settings={})  # codes, with the usual rates
 
 
+def _number(num: int) -> str:
+    return f"{num} component{'s' * (num > 1)}"
+
+
 def _components(arm: Arm, num: int) -> Arm:
-    return arm if num == 10 else arm.but(f"k{num}", f"{num} components", options={"likelihood": mixture(num)})
+    return arm if num == 10 else arm.but(f"k{num}", _number(num), options={"likelihood": mixture(num)})
 
 
 def _head_alone(num: int, hidden: int | None = None) -> Arm:
     """On the trunk that a softmax was trained with: what a mixture can say of features that suffice for a softmax.
     hidden: features of a layer before the head, which is trained with it.
     """
-    name, title = f"k{num}-{'deep-' * bool(hidden)}head", f"{num} components, head alone"
+    name, title = f"k{num}-{'deep-' * bool(hidden)}head", f"{_number(num)}, head alone"
     options: Mapping = {"likelihood": mixture(num)}
     if hidden:
         title, options = f"{title}, with a hidden layer", {**options, "num_head_filters": hidden}
@@ -83,6 +87,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 5),
     ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (30, 85)], 5),
     ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (1, 3, 256)], 3),
+    ("grey", ["mixture"], [_components(_ORDERED, 1)], 3),
     ("grey", ["mixture"], [_head_alone(num) for num in _COMPONENTS], 5),
     ("grey", ["mixture"], [_head_alone(num, _HIDDEN) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 3),
