@@ -124,8 +124,6 @@ _RECIPES = [
     ),
     _placed(85, "twice-rate", "twice the learning rates", _TWICE),
     _placed(256, "fixed", "which stay on their symbols", fixed=True),
-    _placed(256, "symbols", "which begin on their symbols", on_symbols=True),
-    _placed(256, "symbols-slower", "from their symbols, means a hundredth", on_symbols=True, mean_rate=0.01),
 ]
 
 _COMPARISONS = [  # images, heads, arms, seeds

@@ -82,6 +82,11 @@ _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
 _ORDERS = ("frequency", "neighbours", "predictions")
 _CONTINUED = _SCRAMBLED.but("continued", "trained on", start=run_of("grey", "softmax", _SCRAMBLED, 5))
 _FIXED = SymbolMixture(256, tails="truncated", min_log_scale=-9.0, fixed=True)
+_SLOWER = replace(mixture(256), mean_rate=0.01)
+_SYMBOLS = [
+    _SCRAMBLED.but("k256-fixed", "256 components fixed", options={"likelihood": _FIXED}),
+    _SCRAMBLED.but("k256-slower", "256 components, means a hundredth as fast", options={"likelihood": _SLOWER}),
+]
 
 _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 5),
@@ -93,7 +98,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 3),
     ("grey", ["softmax"], [_CONTINUED, _SCRAMBLED.but("deep", "a hidden layer before the head", options=_DEEP)], 3),
-    ("grey", ["mixture"], [_SCRAMBLED.but("k256-fixed", "256 components fixed", options={"likelihood": _FIXED})], 3),
+    ("grey", ["mixture"], _SYMBOLS, 3),
     ("grey", ["softmax"], [_rank(num) for num in (1, 2, 4, 8)], 3),
     ("grey", ["tree", "grid2", "grid3"], [_SCRAMBLED], 3),
     ("grey", ["mixture"], [_by(order, _SCRAMBLED) for order in ("neighbours", "predictions")], 3),
