@@ -103,7 +103,7 @@ def test_loss(compare):
     )  # fmt: skip
     ours, theirs = peak_megabytes(ours_loss), peak_megabytes(textbook_loss)
     row["peak_megabytes"], row["reference_peak_megabytes"] = ours, theirs
-    row["note"] = f"peak memory {ours:.0f} MB against {theirs:.0f} MB; ask: half"
+    row["note"] = f"peak memory {ours:.0f} MB against {theirs:.0f} MB; goal: half"
 
 
 def test_compiled_loss(compare):

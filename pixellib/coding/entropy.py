@@ -39,8 +39,11 @@ def categorical() -> object:
 
 
 def probabilities(log_p: Tensor) -> np.ndarray:
-    """Of each level, float64 (N, L), for log-probabilities (N, L) in nats."""
-    return log_p.double().exp().cpu().numpy()
+    """Of each level, float64 (N, L), for log-probabilities (N, L) in nats.
+
+    One row after another in memory, because the entropy coder reads a matrix in the order in which it lies there.
+    """
+    return np.ascontiguousarray(log_p.double().exp().cpu().numpy())
 
 
 def index_of(x: Tensor, pixels: Distribution) -> np.ndarray:

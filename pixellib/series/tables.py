@@ -34,7 +34,9 @@ def speed_markdown(benchmark: Mapping) -> str:
         raise ValueError(f"rows of one table must be of one version of torch, got {', '.join(sorted(versions))}")
     if impossible := [row["name"] for row in benchmark["rows"] if row.get("share_of_matmul", 0) > 1]:
         raise ValueError(f"more than the machine can do: {', '.join(impossible)}; measure it again")
-    head = f"{benchmark['hardware']}, torch {versions.pop()}."
+    commits = sorted({row["earlier"] for row in benchmark["rows"] if "earlier" in row})
+    earlier = f" *Earlier* is commit {', '.join(commits)}." if commits else ""
+    head = f"{benchmark['hardware']}, torch {versions.pop()}.{earlier}"
     rows = [_speed(row) for row in benchmark["rows"]]
     return f"{head}\n\n{_markdown(rows, numbers=('ours', 'plain reference', 'ratio', 'earlier', 'earlier / ours'))}"
 

@@ -73,15 +73,16 @@ def test_another_process_decodes_the_same_images(tmp_path, name):
     np.testing.assert_array_equal(np.load(there), images.numpy())
 
 
+@pytest.mark.parametrize(("batch_size", "num_blocks"), [(1, 5), (100, 1)])
 @pytest.mark.parametrize("name", ["softmax", "softmax, colours in order", "mixture, colours together", "bernoulli"])
-def test_a_file_is_as_long_as_the_model_says(name):
+def test_a_file_is_as_long_as_the_model_says(name, batch_size, num_blocks):
     model = build(name)
-    images = images_for(model, 100)
-    data = coding.compress(model, images, batch_size=100, precision="fp32")
+    images = images_for(model, batch_size * num_blocks)
+    data = coding.compress(model, images, batch_size=batch_size, precision="fp32")
     with torch.no_grad():
         bits = -model.log_prob(images).double().sum().item() / math.log(2)
     header = len(json.dumps(coding.header_of(data))) + START.size
-    assert bits < 8 * (len(data) - header) < 1.001 * bits + 160
+    assert bits < 8 * (len(data) - header) < 1.001 * bits + 160 * num_blocks
 
 
 def test_bits_back_costs_the_evidence_lower_bound_and_the_bits_it_begins_with():
@@ -90,8 +91,11 @@ def test_bits_back_costs_the_evidence_lower_bound_and_the_bits_it_begins_with():
     with torch.no_grad():
         bits = -model.log_weights(images, 1).double().sum().item() / math.log(2)
     beginning = 200 * 4 * 16  # at most 16 bits for each of four latents
-    long, short = (8 * len(coding.compress(model, images, batch_size=b, precision="fp32")) for b in (200, 10))
+    long, short, one = (
+        8 * len(coding.compress(model, images, batch_size=number, precision="fp32")) for number in (200, 10, 1)
+    )
     assert 0.995 * bits < short < 1.005 * bits + beginning / 20 + 3_000
+    assert 0.995 * bits < one < 1.005 * bits + beginning / 200 + 3_000, "also with one image at a time"
     assert short < long < short + beginning, "only the first batch's latents are paid for with random bits"
 
 

@@ -169,7 +169,7 @@ def speed(*changes):
 def test_the_table_of_speed_shows_ratios_and_leaves_out_what_is_missing():
     more = {"earlier": "v1", "earlier_seconds": 2.0, "earlier_ratio": 1.62, "share_of_matmul": 0.5, "note": "small"}
     text = tables.speed_markdown(speed({}, more))
-    assert text.startswith("an abacus, torch 2.9.\n")
+    assert text.startswith("an abacus, torch 2.9. *Earlier* is commit v1.\n")
     first, second = map(cells, text.splitlines()[-2:])
     assert first == ["some work", "1.23 s", "4 s", "3.2", "–", "–", "–", "7 in fp32", "–"]
     assert second == ["some work", "1.23 s", "4 s", "3.2", "2 s", "1.62", "50%", "7 in fp32", "small"]

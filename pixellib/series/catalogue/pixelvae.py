@@ -20,11 +20,9 @@ def _settings(steps: int, **changes) -> Settings:
 def _run(
     name: str, title: str, settings: Settings, dataset: str = "mnist", binarised: bool = False,
     family: type[ImageModel] = PixelVAE, num_samples: int | None = 16, start: Run | None = None,
-    compared: Mapping | None = None, num_test: int | None = None, **options,
+    compared: Mapping | None = None, **options,
 ) -> Run:  # fmt: skip
-    """Options: of the model. compared: of the plan, for one of many trainings that are compared, with three seeds.
-    num_test: how many test images, all if None.
-    """
+    """Options: of the model. compared: of the plan, for one of many trainings that are compared, with three seeds."""
     small = _SMALL
     if family is PixelVAE:
         small = {**_SMALL, "num_latents": min(4, options.get("num_latents", 4))}
@@ -41,7 +39,7 @@ def _run(
             ),
             "reference": Plan(
                 settings, start=start, num_samples=num_samples,
-                **({"num_validation": 1000, "num_test": num_test} | (compared or {})),
+                **({"num_validation": 1000} | (compared or {})),
             ),
             "paper": Plan(paper(settings), num_samples=num_samples and 100),
         },
@@ -106,6 +104,6 @@ RUNS = [
     ),
     _run(
         "pixelvae-cifar10", "PixelVAE", _settings(5_000, **SLOW), "cifar10", num_layers=4, num_filters=32,
-        kernel_size=3, embedding=16, num_latents=8, spatial=True, likelihood=LogisticMixture(), num_test=1000,
+        kernel_size=3, embedding=16, num_latents=8, spatial=True, likelihood=LogisticMixture(), num_samples=2,
     ),
 ]  # fmt: skip
