@@ -26,15 +26,19 @@ def _components(arm: Arm, num: int) -> Arm:
     return arm if num == 10 else arm.but(f"k{num}", _number(num), options={"likelihood": mixture(num)})
 
 
-def _head_alone(num: int, hidden: int | None = None) -> Arm:
+def _head_alone(num: int, hidden: int | None = None, steps: int | None = None) -> Arm:
     """On the trunk that a softmax was trained with: what a mixture can say of features that suffice for a softmax.
-    hidden: features of a layer before the head, which is trained with it.
+    hidden: features of a layer before the head, which is trained with it. steps: in place of the usual number.
     """
-    name, title = f"k{num}-{'deep-' * bool(hidden)}head", f"{_number(num)}, head alone"
+    name, title = f"k{num}-{'deep-' * bool(hidden)}{'long-' * bool(steps)}head", f"{_number(num)}, head alone"
     options: Mapping = {"likelihood": mixture(num)}
+    settings: Mapping = RATES
     if hidden:
         title, options = f"{title}, with a hidden layer", {**options, "num_head_filters": hidden}
-    return _SCRAMBLED.but(name, title, options=options, trunk=run_of("grey", "softmax", _SCRAMBLED, 5))
+    if steps:
+        title, settings = f"{title}, {steps:,} steps", {**settings, "steps": steps}
+    trunk = run_of("grey", "softmax", _SCRAMBLED, 5)
+    return _SCRAMBLED.but(name, title, options=options, trunk=trunk, settings=settings)
 
 
 _HIDDEN = 256  # features of the layer that is put before a head to see whether one linear layer is the obstacle
@@ -95,6 +99,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_components(_ORDERED, 1)], 3),
     ("grey", ["mixture"], [_head_alone(num) for num in _COMPONENTS], 5),
     ("grey", ["mixture"], [_head_alone(num, _HIDDEN) for num in (10, 85)], 3),
+    ("grey", ["mixture"], [_head_alone(num, steps=3_000) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 3),
     ("grey", ["softmax"], [_CONTINUED, _SCRAMBLED.but("deep", "a hidden layer before the head", options=_DEEP)], 3),
