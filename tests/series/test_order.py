@@ -5,7 +5,7 @@ import torch
 
 from pixellib import data
 from pixellib.data import IntensityPermutation
-from pixellib.series.permuted.order import by_frequency, cooccurrence, order_by_neighbours
+from pixellib.series.permuted.order import by_frequency, cooccurrence, order_by_neighbours, spread_out
 
 
 def test_neighbours_are_counted_in_both_directions():
@@ -49,6 +49,15 @@ def test_symbols_that_never_occur_come_last():
 def test_the_most_frequent_symbol_comes_first_and_of_equals_the_smaller():
     x = torch.tensor([5, 3, 7, 7, 7, 3], dtype=torch.uint8).view(1, 1, 1, 6)
     assert by_frequency(x, 9)(torch.tensor([7, 3, 5, 0, 1], dtype=torch.uint8)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_symbols_that_occur_are_spread_over_all_places_in_their_order():
+    x = torch.tensor([5, 5, 5, 2, 2, 7, 0], dtype=torch.uint8).view(1, 1, 1, 7)
+    order = spread_out(by_frequency(x, 8), x)
+    assert order.table[[5, 2, 0, 7]].tolist() == [0, 2, 4, 6]
+    assert sorted(order.table.tolist()) == list(range(8))
+    every = torch.arange(8, dtype=torch.uint8).view(1, 1, 1, 8)
+    assert torch.equal(spread_out(by_frequency(every, 8), every).table, by_frequency(every, 8).table)
 
 
 def test_a_permutation_of_a_table_maps_as_the_table_says_and_refuses_others():

@@ -122,6 +122,18 @@ _RECIPES = [
         _placed(num, "share-twice-rate", "scales below a share, twice the rates", _TWICE, ceiling=_share(num))
         for num in (10, 85)
     ),
+    *(
+        _placed(
+            num,
+            f"half-share-{word}-twice-rate",
+            f"at most half a share, twice the rates, means {fraction}",
+            _TWICE,
+            max_log_scale=round(math.log(1 / num), 2),
+            mean_rate=rate,
+        )
+        for num in (10, 85)
+        for word, fraction, rate in (("slow", "a tenth as far", 0.1), ("slower", "a hundredth as far", 0.01))
+    ),
     _placed(85, "twice-rate", "twice the learning rates", _TWICE),
     _placed(256, "fixed", "which stay on their symbols", fixed=True),
 ]

@@ -7,7 +7,8 @@ notebooks/10_plan.md is the plan that was written before.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pixellib.series.catalogue.arms import RATES, Arm, mixture, run_of
+from pixellib.series.catalogue.arms import RATES, Arm, mixture, run_of, truncated
+from pixellib.series.catalogue.common import FAST
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 
@@ -26,19 +27,16 @@ def _components(arm: Arm, num: int) -> Arm:
     return arm if num == 10 else arm.but(f"k{num}", _number(num), options={"likelihood": mixture(num)})
 
 
-def _head_alone(num: int, hidden: int | None = None, steps: int | None = None) -> Arm:
+_SOFTMAX = run_of("grey", "softmax", _SCRAMBLED, 5)
+
+
+def _head_alone(num: int, kind: str = "", title: str = "", options: Mapping | None = None, **settings) -> Arm:
     """On the trunk that a softmax was trained with: what a mixture can say of features that suffice for a softmax.
-    hidden: features of a layer before the head, which is trained with it. steps: in place of the usual number.
+    options: more of them, such as of a layer before the head, which is trained with it. settings: besides the rates.
     """
-    name, title = f"k{num}-{'deep-' * bool(hidden)}{'long-' * bool(steps)}head", f"{_number(num)}, head alone"
-    options: Mapping = {"likelihood": mixture(num)}
-    settings: Mapping = RATES
-    if hidden:
-        title, options = f"{title}, with a hidden layer", {**options, "num_head_filters": hidden}
-    if steps:
-        title, settings = f"{title}, {steps:,} steps", {**settings, "steps": steps}
-    trunk = run_of("grey", "softmax", _SCRAMBLED, 5)
-    return _SCRAMBLED.but(name, title, options=options, trunk=trunk, settings=settings)
+    options = {"likelihood": mixture(num), **(options or {})}
+    title, settings = f"{_number(num)}, head alone{title}", {**RATES, **settings}
+    return _SCRAMBLED.but(f"k{num}-{kind}head", title, options=options, trunk=_SOFTMAX, settings=settings)
 
 
 _HIDDEN = 256  # features of the layer that is put before a head to see whether one linear layer is the obstacle
@@ -60,15 +58,21 @@ def _warm(num: int) -> Arm:
 def _by(order: str, arm: Arm, images: str = "grey") -> Arm:
     """Symbols in an order that was found in them."""
     softmax = run_of(images, "softmax", arm, 5 if images == "grey" else 3) if order == "predictions" else None
-    return arm.but(f"by-{order}", f"ordered by {order}", symbols=replace(arm.symbols, order=order, softmax=softmax))
+    symbols = replace(arm.symbols, order=order, softmax=softmax, spread=images != "grey")  # where all levels occur
+    return arm.but(f"by-{order}", f"ordered by {order}", symbols=symbols)
 
 
 def _rank(num: int) -> Arm:
     return _SCRAMBLED.but(f"rank{num}", f"through {num} numbers", options={"num_head_filters": num})
 
 
-def _steps(num: int) -> Arm:
-    return _SCRAMBLED.but(f"{num}-steps", f"{num:,} steps", settings={**RATES, "steps": num})
+def _steps(num: int, arm: Arm = _SCRAMBLED) -> Arm:
+    return arm.but(f"{num}-steps", f"{num:,} steps", settings={**arm.settings, "steps": num})
+
+
+def _trial(arm: Arm, rates: str, **settings) -> Arm:
+    title = f"{rates.replace('-', ' ')} the learning rates"
+    return arm.but(f"{rates}-rate", title, trial=True, settings={**arm.settings, **settings})
 
 
 def _filters(num: int) -> Arm:
@@ -84,7 +88,10 @@ def _permutation(num: int) -> Arm:
 
 _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
 _ORDERS = ("frequency", "neighbours", "predictions")
-_CONTINUED = _SCRAMBLED.but("continued", "trained on", start=run_of("grey", "softmax", _SCRAMBLED, 5))
+_RANDOM = Arm("scrambled", Symbols("inputs and targets"))  # bytes and tokens numbered at random
+_CONTINUED = _SCRAMBLED.but("continued", "trained on", start=_SOFTMAX)
+_HEAD = _SCRAMBLED.but("head", "head alone", trunk=_SOFTMAX)
+_BINS = SymbolMixture(10, tails="truncated", min_log_scale=-9.0, fixed=True)
 _FIXED = SymbolMixture(256, tails="truncated", min_log_scale=-9.0, fixed=True)
 _SLOWER = replace(mixture(256), mean_rate=0.01)
 _SYMBOLS = [
@@ -97,25 +104,35 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (30, 85)], 5),
     ("grey", ["mixture"], [_components(_SCRAMBLED, num) for num in (1, 3, 256)], 3),
     ("grey", ["mixture"], [_components(_ORDERED, 1)], 3),
-    ("grey", ["mixture"], [_head_alone(num) for num in _COMPONENTS], 5),
-    ("grey", ["mixture"], [_head_alone(num, _HIDDEN) for num in (10, 85)], 3),
-    ("grey", ["mixture"], [_head_alone(num, steps=3_000) for num in (10, 85)], 3),
+    ("grey", ["mixture"], [_head_alone(num) for num in _COMPONENTS[:-1]], 5),
+    ("grey", ["mixture"], [_head_alone(256)], 3),
+    ("grey", ["mixture"], [_head_alone(num, "deep-", ", with a hidden layer", _DEEP) for num in (10, 85)], 3),
+    ("grey", ["mixture"], [_head_alone(num, "long-", ", 3,000 steps", steps=3_000) for num in (10, 85)], 3),
+    (
+        "grey",
+        ["mixture"],
+        [_head_alone(num, "free-", ", no limit", {"likelihood": truncated(num)}) for num in (10, 85)],
+        3,
+    ),
+    ("grey", ["mixture"], [_head_alone(10, "bins-", ", components fixed", {"likelihood": _BINS})], 3),
+    ("grey", ["softmax"], [_HEAD], 3),
     ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 3),
     ("grey", ["softmax"], [_CONTINUED, _SCRAMBLED.but("deep", "a hidden layer before the head", options=_DEEP)], 3),
     ("grey", ["mixture"], _SYMBOLS, 3),
     ("grey", ["softmax"], [_rank(num) for num in (1, 2, 4, 8)], 3),
-    ("grey", ["tree", "grid2", "grid3"], [_SCRAMBLED], 3),
+    ("grey", ["tree", "grid1", "grid2", "grid3"], [_SCRAMBLED], 3),
     ("grey", ["mixture"], [_by(order, _SCRAMBLED) for order in ("neighbours", "predictions")], 3),
     ("grey", ["mixture"], [_permutation(num) for num in (11, 12, 13, 14)], 1),
     ("grey", ["mixture"], [_permutation(10)], 5),
     ("grey", ["softmax", "mixture"], [_steps(300), _steps(3_000)], 3),
     ("grey", ["softmax", "mixture"], [_steps(9_000), _filters(32), _filters(64)], 1),
-    ("colour", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 3),
+    ("grey", ["softmax", "mixture"], [_trial(_steps(3_000), "half", **FAST), _steps(3_000, _ORDERED)], 1),
+    ("colour", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 2),
     *((images, ["softmax", "mixture"], [_NUMBERED], 3) for images in _TEXTS),
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 3) for images in _TEXTS),
-    *((images, ["mixture"], [_components(_NUMBERED, 30)], 1) for images in _TEXTS),
-    ("tokens", ["mixture"], [_components(_NUMBERED, 100)], 1),
+    *((images, ["mixture"], [_RANDOM], 3) for images in _TEXTS),
+    *((images, ["softmax", "mixture"], [_trial(_NUMBERED, "twice", **RATES)], 1) for images in _TEXTS),
     ("mnist", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 3),
     *((images, ["softmax", "mixture"], [_NAMES], 3) for images in _CODES),
     *((images, ["mixture"], [_components(_NAMES, num) for num in (30, 85)], 3) for images in _CODES),

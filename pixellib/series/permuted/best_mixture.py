@@ -11,16 +11,17 @@ from pixellib.models import AutoregressiveModel
 STEPS = 300
 
 
-def divergence(pmf: Tensor, num_components: int, steps: int = STEPS) -> Tensor:
-    """KL(pmf || mixture) in bits for the best truncated mixture that gradient descent finds from three starts: float
-    (N,), for pmf float (N, 256). It bounds from above what the best mixture loses. Components begin narrow on the most
-    probable symbols, or all but one of them, which is broad, or wide on the quantiles.
+def divergence(pmf: Tensor, likelihood: LogisticMixture, steps: int = STEPS) -> Tensor:
+    """KL(pmf || mixture) in bits for the best mixture that gradient descent finds from four starts, within the limits
+    of the likelihood: float (N,), for pmf float (N, L). It bounds from above what the best mixture loses. Components
+    begin narrow on the most probable symbols, or all but one of them, which is broad, or wide on the quantiles, or side by
+    side, as in a training.
 
     >>> pmf = torch.distributions.Normal(100, 20).log_prob(torch.arange(256.0)).softmax(0)
-    >>> bool(divergence(pmf[None], 1) < 0.02)
+    >>> bool(divergence(pmf[None], LogisticMixture(1, "truncated")) < 0.02)
     True
     """
-    num_levels, K = pmf.shape[1], num_components
+    num_levels, K = pmf.shape[1], likelihood.num_components
     if num_levels <= K:  # a narrow component on each symbol
         return torch.zeros(len(pmf))
     top = pmf.topk(K)
@@ -30,16 +31,33 @@ def divergence(pmf: Tensor, num_components: int, steps: int = STEPS) -> Tensor:
     and_rest[:, -1] = -1.0
     at = torch.searchsorted(pmf.cumsum(1), ((torch.arange(K) + 0.5) / K).expand(len(pmf), K).contiguous())
     quantiles = 2 * at.clamp(max=num_levels - 1) / (num_levels - 1) - 1
-    wide = torch.full((len(pmf), K), -math.log(K))
-    starts = [(logits, means, narrow), (logits, means, and_rest), (torch.zeros_like(wide), quantiles, wide)]
-    return torch.stack([_descend(pmf, *start, steps) for start in starts]).amin(0)
+    alike, wide = torch.zeros(len(pmf), K), torch.full((len(pmf), K), -math.log(K))
+    beside = ((2 * torch.arange(K) + 1) / K - 1).expand(len(pmf), K)
+    starts = [(logits, means, narrow), (logits, means, and_rest), (alike, quantiles, wide)]
+    starts.append((alike, beside, wide - math.log(2)))
+    return torch.stack([_descend(pmf, likelihood, start, steps) for start in starts]).amin(0)
 
 
-def _descend(pmf: Tensor, logits: Tensor, means: Tensor, log_scales: Tensor, steps: int) -> Tensor:
-    """The divergence in bits, float (N,), after so many steps of Adam from these parameters, float (N, K) each."""
-    likelihood = LogisticMixture(logits.shape[1], "truncated", pmf.shape[1], min_log_scale=-9.0)
+def divergence_of_bins(pmf: Tensor, num_bins: int) -> Tensor:
+    """KL(pmf || histogram) in bits, float (N,), for pmf float (N, L): of equal bins, each with the mass that pmf has
+    there.
+
+    >>> divergence_of_bins(torch.full((1, 256), 1 / 256), 10)
+    tensor([0.])
+    """
+    num_levels = pmf.shape[1]
+    which = torch.arange(num_levels) * num_bins // num_levels
+    mass = torch.zeros(len(pmf), num_bins).index_add(1, which, pmf)
+    histogram = (mass / which.bincount())[:, which]
+    return (torch.xlogy(pmf, pmf) - torch.xlogy(pmf, histogram)).sum(1) / math.log(2)
+
+
+def _descend(pmf: Tensor, likelihood: LogisticMixture, start: tuple[Tensor, ...], steps: int) -> Tensor:
+    """The divergence in bits, float (N,), after so many steps of Adam from logits, means and log-scales, float (N, K)
+    each.
+    """
     blank = torch.zeros(len(pmf), 1, 1, 1, dtype=torch.uint8)
-    parts = [part.detach().clone().requires_grad_() for part in (logits, means, log_scales)]
+    parts = [part.detach().clone().requires_grad_() for part in start]
     groups = [{"params": [parts[0], parts[2]], "lr": 0.05}, {"params": [parts[1]], "lr": 0.002}]
     optimiser = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

@@ -123,10 +123,11 @@ class SymbolMixture(LogisticMixture):
 
     mean_rate: means are this times what the network gives, so that Adam moves them by so much less. ceiling: log-scales
     stay below it, and their slope never vanishes there. on_symbols: with as many components as levels, each begins on a
-    symbol of its own and narrow, and the network at first says only how probable each is. fixed: they stay there, which
-    is a softmax in other words: the only parameters are K logits.
+    symbol of its own and narrow, and the network at first says only how probable each is. fixed: K logits are the only
+    parameters. With as many components as levels, each stays on a symbol, which is a softmax in other words. With
+    fewer, they stay side by side.
 
-    ValueError for on_symbols or fixed with another number of components than levels.
+    ValueError for on_symbols with another number of components than levels.
     """
 
     mean_rate: float = 1.0
@@ -136,7 +137,7 @@ class SymbolMixture(LogisticMixture):
 
     def __post_init__(self):
         super().__post_init__()
-        if (self.on_symbols or self.fixed) and self.num_components != self.num_levels:
+        if self.on_symbols and self.num_components != self.num_levels:
             raise ValueError(f"{self.num_components} components cannot begin on {self.num_levels} symbols")
 
     def num_params(self, channels: int) -> int:
@@ -153,7 +154,8 @@ class SymbolMixture(LogisticMixture):
         mixture = LogisticMixture(K, self.tails, self.num_levels, **limits)
         if self.fixed:
             check_params("SymbolMixture", params, K)
-            means, log_scales = (t.view(-1, 1, 1).to(params).expand_as(params) for t in self._at_symbols(-9.0))
+            places = self._at_symbols(-9.0) if self.num_levels == K else self._side_by_side()
+            means, log_scales = (t.view(-1, 1, 1).to(params).expand_as(params) for t in places)
             return mixture(torch.cat([params, means, log_scales], -3))
         logits, means, log_scales = params.split(K, -3)
         if self.ceiling is not None:
@@ -176,3 +178,8 @@ class SymbolMixture(LogisticMixture):
     def _at_symbols(self, log_scale: float) -> tuple[Tensor, Tensor]:
         """Means and log-scales, float (K,) each, of narrow components on the symbols."""
         return torch.linspace(-1, 1, self.num_components), torch.full((self.num_components,), log_scale)
+
+    def _side_by_side(self) -> tuple[Tensor, Tensor]:
+        """The same where a LogisticMixture begins."""
+        K = self.num_components
+        return (2 * torch.arange(K) + 1) / K - 1, torch.full((K,), -math.log(2 * K))

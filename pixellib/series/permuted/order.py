@@ -47,6 +47,22 @@ def order_by_neighbours(symbols: Tensor, num_levels: int = 256) -> IntensityPerm
     return _line(cooccurrence(symbols, num_levels))
 
 
+def spread_out(order: IntensityPermutation, symbols: Tensor) -> IntensityPermutation:
+    """The same order of the symbols that occur, spread evenly over all places; those that do not occur fill the gaps.
+
+    symbols: integers (N, C, H, W). A mixture whose components begin side by side then finds as much to do everywhere.
+    """
+    num_levels = len(order.table)
+    occurs = symbols.flatten().int().bincount(minlength=num_levels) > 0
+    sequence = order.table.long().argsort()  # symbols by place
+    used, unused = sequence[occurs[sequence]], sequence[~occurs[sequence]]
+    places = torch.arange(len(used)) * num_levels // len(used)
+    free = torch.ones(num_levels, dtype=torch.bool).index_fill(0, places, False).nonzero().flatten()
+    table = torch.empty(num_levels, dtype=torch.long)
+    table[used], table[unused] = places, free
+    return IntensityPermutation.of_table(table)
+
+
 @torch.no_grad()
 def order_by_predictions(model: AutoregressiveModel, symbols: Tensor, num_levels: int = 256) -> IntensityPermutation:
     """The same with another measure of what belongs together: symbols between which a trained model is often undecided

@@ -1,17 +1,23 @@
 """Symbols whose neighbours may mean anything, in place of levels: what notebook 10 makes of images and of text."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from pixellib.data.transforms import IntensityPermutation, grey
-from pixellib.likelihoods import Likelihood, Permuted
+from pixellib.likelihoods import Likelihood, LogisticMixture, Permuted
 from pixellib.models import AutoregressiveModel, ImageModel
 from pixellib.series.permuted import best_mixture
-from pixellib.series.permuted.order import by_frequency, order_by_neighbours, order_by_predictions, used_first
+from pixellib.series.permuted.order import (
+    by_frequency,
+    order_by_neighbours,
+    order_by_predictions,
+    spread_out,
+    used_first,
+)
 
 if TYPE_CHECKING:
     from pixellib.series.run import Run
@@ -38,6 +44,7 @@ class Symbols:
     permuted: Literal["targets", "inputs and targets"] | None = None
     window: int | None = None
     order: Literal["used first", "frequency", "neighbours", "predictions"] | None = None
+    spread: bool = False
     codes: "Run | None" = None
     softmax: "Run | None" = None
     tokens: int | None = None
@@ -67,10 +74,13 @@ class Symbols:
         """The order of symbols that training images, levels or codes (N, C, H, W), suggest, or what a trained softmax
         predicts for 200 of them. KeyError if `order` is None.
         """
+        symbols = self.of(training_images, seed)
         if self.order == "predictions":
-            return order_by_predictions(softmax, self.of(training_images[:200], seed), self.num_symbols)
-        find = {"used first": used_first, "frequency": by_frequency, "neighbours": order_by_neighbours}[self.order]
-        return find(self.of(training_images, seed), self.num_symbols)
+            order = order_by_predictions(softmax, symbols[:200], self.num_symbols)
+        else:
+            find = {"used first": used_first, "frequency": by_frequency, "neighbours": order_by_neighbours}[self.order]
+            order = find(symbols, self.num_symbols)
+        return spread_out(order, symbols) if self.spread else order
 
     def likelihood(self, base: Likelihood, seed: int) -> Likelihood:
         """The base, of permuted targets where the inputs are not permuted."""
@@ -81,23 +91,22 @@ class Symbols:
         are meant.
         """
         more = {"tokens": self.tokens, "permutation_seed": self.permutation_seed, "colours": self.colours or None}
+        more |= {"spread": self.spread or None}
         more = {key: value for key, value in more.items() if value is not None}  # which older records do not name
         return {"permuted": self.permuted, "window": self.window, "order": self.order} | more
 
     def more_results(self, run: "Run", model: ImageModel, splits: "Splits") -> dict:
         """What a record says of test images besides their likelihood. bits_of: see `bits_by_level`. best_mixture: for
-        a head that was trained alone, what the best mixture of as many components loses on the softmax's predictions
-        for a pixel of each of 100 images, in bits, with its standard error.
+        a mixture whose head was trained alone, see `_best_mixture`.
         """
         plan, images, found = run.plan(splits.profile), splits.images("test")[:1000], {}
         if not self.codes:
             found["bits_of"] = self.bits_by_level(model, images, splits.levels("test")[:1000])
-        if plan.trunk:
+        head = run.options_of(splits.profile)["likelihood"]
+        if plan.trunk and isinstance(head, LogisticMixture):
             softmax = plan.trunk.trained(splits.profile, splits.seed)
-            pmf = best_mixture.predictions(softmax, images[:100], splits.seed)
-            lost = best_mixture.divergence(pmf, run.options_of(splits.profile)["likelihood"].num_components)
-            error = lost.std().item() / math.sqrt(len(lost))
-            found["best_mixture"] = {"bits": round(lost.mean().item(), 5), "standard_error": round(error, 5)}
+            some = images[100 * splits.seed % len(images) :][:100]
+            found["best_mixture"] = _best_mixture(best_mixture.predictions(softmax, some, splits.seed), head)
         return found
 
     @torch.inference_mode()
@@ -120,3 +129,16 @@ class Symbols:
     def levels(self, x: Tensor) -> Tensor:
         """Levels of one channel, (N, 1, H, W), for those of one, or for colours (N, 3, H, W), unless they stay."""
         return grey(x) if x.shape[1] == 3 and not self.colours else x
+
+
+def _best_mixture(pmf: Tensor, head: LogisticMixture) -> dict[str, float]:
+    """What is lost, in bits, on a softmax's predictions for a pixel of each of 100 images. bits, standard_error: by the
+    best mixture of as many components; limited: by the best one whose scales keep the head's upper limit; bins: by a
+    histogram of as many bins.
+    """
+    free = LogisticMixture(head.num_components, head.tails, head.num_levels, min_log_scale=head.min_log_scale)
+    lost = best_mixture.divergence(pmf, free)
+    limited = best_mixture.divergence(pmf, replace(free, max_log_scale=head.max_log_scale)).mean().item()
+    bins = best_mixture.divergence_of_bins(pmf, head.num_components).mean().item()
+    found = {"bits": lost.mean().item(), "standard_error": lost.std().item() / math.sqrt(len(lost))}
+    return {name: round(bits, 5) for name, bits in (found | {"limited": limited, "bins": bins}).items()}
