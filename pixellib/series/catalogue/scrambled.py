@@ -39,6 +39,10 @@ def _head_alone(num: int, kind: str = "", title: str = "", options: Mapping | No
     return _SCRAMBLED.but(f"k{num}-{kind}head", title, options=options, trunk=_SOFTMAX, settings=settings)
 
 
+def _free_head(num: int) -> Arm:
+    return _head_alone(num, "free-", ", scales without a limit", {"likelihood": truncated(num)})
+
+
 _HIDDEN = 256  # features of the layer that is put before a head to see whether one linear layer is the obstacle
 _DEEP = {"num_head_filters": _HIDDEN}
 
@@ -108,12 +112,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_head_alone(256)], 3),
     ("grey", ["mixture"], [_head_alone(num, "deep-", ", with a hidden layer", _DEEP) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_head_alone(num, "long-", ", 3,000 steps", steps=3_000) for num in (10, 85)], 3),
-    (
-        "grey",
-        ["mixture"],
-        [_head_alone(num, "free-", ", no limit", {"likelihood": truncated(num)}) for num in (10, 85)],
-        3,
-    ),
+    ("grey", ["mixture"], [_free_head(num) for num in (10, 85)], 3),
     ("grey", ["mixture"], [_head_alone(10, "bins-", ", components fixed", {"likelihood": _BINS})], 3),
     ("grey", ["softmax"], [_HEAD], 3),
     ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 3),

@@ -14,8 +14,8 @@ STEPS = 300
 def divergence(pmf: Tensor, likelihood: LogisticMixture, steps: int = STEPS) -> Tensor:
     """KL(pmf || mixture) in bits for the best mixture that gradient descent finds from four starts, within the limits
     of the likelihood: float (N,), for pmf float (N, L). It bounds from above what the best mixture loses. Components
-    begin narrow on the most probable symbols, or all but one of them, which is broad, or wide on the quantiles, or side by
-    side, as in a training.
+    begin narrow on the most probable symbols, or all but one of them, which is broad, or wide on the quantiles, or side
+    by side, as in a training.
 
     >>> pmf = torch.distributions.Normal(100, 20).log_prob(torch.arange(256.0)).softmax(0)
     >>> bool(divergence(pmf[None], LogisticMixture(1, "truncated")) < 0.02)
