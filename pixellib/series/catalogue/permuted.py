@@ -125,14 +125,19 @@ _RECIPES = [
     *(
         _placed(
             num,
-            f"half-share-{word}-twice-rate",
-            f"at most half a share, twice the rates, means {fraction}",
-            _TWICE,
+            f"half-share-{word}-rate",
+            f"at most half a share, {title}",
+            settings,
             max_log_scale=round(math.log(1 / num), 2),
             mean_rate=rate,
         )
         for num in (10, 85)
-        for word, fraction, rate in (("slow", "a tenth as far", 0.1), ("slower", "a hundredth as far", 0.01))
+        for word, title, settings, rate in (
+            ("third-twice", "twice the rates, means a third as far", _TWICE, 0.3),
+            ("slow-twice", "twice the rates, means a tenth as far", _TWICE, 0.1),
+            ("slower-twice", "twice the rates, means a hundredth as far", _TWICE, 0.01),
+            ("slow-four-times", "four times the rates, means a tenth as far", _FOUR_TIMES, 0.1),
+        )
     ),
     _placed(85, "twice-rate", "twice the learning rates", _TWICE),
     _placed(256, "fixed", "which stay on their symbols", fixed=True),
