@@ -19,6 +19,7 @@ _RAW = Arm("raw", _BOTH.symbols)
 _PACKED = Arm("packed", replace(_BOTH.symbols, order="used first"))
 _REORDERED = Arm("reordered", replace(_BOTH.symbols, order="neighbours"))
 _HALF = {"learning_rate": 4e-3, "muon_lr": 0.01}
+_EIGHT_TIMES = {"learning_rate": 6.4e-2, "muon_lr": 0.16}
 _TWICE = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
 _FOUR_TIMES = {"learning_rate": 3.2e-2, "muon_lr": 0.08}
 
@@ -136,7 +137,9 @@ _RECIPES = [
             ("third-twice", "twice the rates, means a third as far", _TWICE, 0.3),
             ("slow-twice", "twice the rates, means a tenth as far", _TWICE, 0.1),
             ("slower-twice", "twice the rates, means a hundredth as far", _TWICE, 0.01),
+            ("third-four-times", "four times the rates, means a third as far", _FOUR_TIMES, 0.3),
             ("slow-four-times", "four times the rates, means a tenth as far", _FOUR_TIMES, 0.1),
+            ("slow-eight-times", "eight times the rates, means a tenth as far", _EIGHT_TIMES, 0.1),
         )
     ),
     _placed(85, "twice-rate", "twice the learning rates", _TWICE),
