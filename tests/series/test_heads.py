@@ -103,6 +103,23 @@ def test_components_begin_on_their_symbols_and_say_what_the_logits_say():
         SymbolMixture(10, on_symbols=True)
 
 
+def test_slow_means_are_the_same_mixture_of_colours_and_begin_where_it_does():
+    """The network gives ten times what the means are, so a step of the optimiser moves them a tenth as far."""
+    slow, usual = SymbolMixture(3, **TRUNCATED, mean_rate=0.1), LogisticMixture(3, **TRUNCATED)
+    params, x = torch.randn(2, 30, 4, 4), torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)
+    raw = params.clone()
+    raw[:, 3:].unflatten(1, (3, 3, 3))[:, :, 0] /= 0.1
+    torch.testing.assert_close(slow(raw).log_prob(x), usual(params).log_prob(x))
+    assert torch.equal(slow.channel_index(3), usual.channel_index(3))
+    features, begins = torch.randn(2, 5, 4, 4), []
+    for head in (slow, usual):
+        torch.manual_seed(0)
+        layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(5, 30, 1))
+        head.init_output_(layer, 3)
+        begins.append(head(layer(features)).log_prob(x))
+    torch.testing.assert_close(*begins)
+
+
 def test_fewer_components_that_stay_lie_side_by_side_as_a_mixture_begins():
     """Then only the weights are the network's: it says how probable each tenth of the symbols is."""
     logits, x = torch.randn(1, 10, 1, 1), torch.zeros(1, 1, 1, 1, dtype=torch.uint8)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pixellib.series.catalogue.arms import Arm, run_of, truncated
+from pixellib.series.catalogue.arms import FOUR_TIMES, TWICE, Arm, run_of, truncated
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 
@@ -20,8 +20,6 @@ _PACKED = Arm("packed", replace(_BOTH.symbols, order="used first"))
 _REORDERED = Arm("reordered", replace(_BOTH.symbols, order="neighbours"))
 _HALF = {"learning_rate": 4e-3, "muon_lr": 0.01}
 _EIGHT_TIMES = {"learning_rate": 6.4e-2, "muon_lr": 0.16}
-_TWICE = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
-_FOUR_TIMES = {"learning_rate": 3.2e-2, "muon_lr": 0.08}
 
 
 def _scalar(arm: Arm) -> Arm:
@@ -53,8 +51,8 @@ def _together(num: int) -> Arm:
 _DEEP = _BOTH.but("deep", "a hidden layer before the head", options={"num_head_filters": 256})
 _BROAD = _BOTH.but("broad", "scales as published", options={"likelihood": truncated(min_log_scale=-7.0)})
 _RATES = (
-    _BOTH.but("four-times-rate", "four times the learning rates", trial=True, settings=_FOUR_TIMES),
-    _BOTH.but("twice-rate", "twice the learning rates", trial=True, settings=_TWICE),
+    _BOTH.but("four-times-rate", "four times the learning rates", trial=True, settings=FOUR_TIMES),
+    _BOTH.but("twice-rate", "twice the learning rates", trial=True, settings=TWICE),
     _BOTH.but("half-rate", "half the learning rates", trial=True, settings=_HALF),
     _BOTH.but("fine-rate", "an eighth of Adam's learning rate", trial=True, settings={"learning_rate": 1e-3}),
 )
@@ -88,11 +86,11 @@ _RECIPES = [
     *(
         _limited(num, 1, f"limit-{rates}-rate", f"at most a share, {rates.replace('-', ' ')} the rates", settings)
         for num in (10, 85)
-        for rates, settings in (("twice", _TWICE), ("four-times", _FOUR_TIMES))
+        for rates, settings in (("twice", TWICE), ("four-times", FOUR_TIMES))
     ),
-    # Half a share with twice the rates is what was chosen: `mixture` in arms.py.
+    # Half a share with four times the rates and means that move a tenth as far is what was chosen: see arms.py.
     *(
-        _limited(num, 0.5, "half-share-four-times-rate", "at most half a share, four times the rates", _FOUR_TIMES)
+        _limited(num, 0.5, "half-share-four-times-rate", "at most half a share, four times the rates", FOUR_TIMES)
         for num in (10, 85)
     ),
     *(_placed(num, "slow", "means move a tenth as far", mean_rate=0.1) for num in (10, 85)),
@@ -103,7 +101,7 @@ _RECIPES = [
         for num in (10, 85)
     ),
     *(
-        _placed(num, "ceiling-twice-rate", "scales below the range, twice the rates", _TWICE, ceiling=0.0)
+        _placed(num, "ceiling-twice-rate", "scales below the range, twice the rates", TWICE, ceiling=0.0)
         for num in (10, 85)
     ),
     *(
@@ -120,7 +118,7 @@ _RECIPES = [
         for num in (10, 85)
     ),
     *(
-        _placed(num, "share-twice-rate", "scales below a share, twice the rates", _TWICE, ceiling=_share(num))
+        _placed(num, "share-twice-rate", "scales below a share, twice the rates", TWICE, ceiling=_share(num))
         for num in (10, 85)
     ),
     *(
@@ -134,15 +132,15 @@ _RECIPES = [
         )
         for num in (10, 85)
         for word, title, settings, rate in (
-            ("third-twice", "twice the rates, means a third as far", _TWICE, 0.3),
-            ("slow-twice", "twice the rates, means a tenth as far", _TWICE, 0.1),
-            ("slower-twice", "twice the rates, means a hundredth as far", _TWICE, 0.01),
-            ("third-four-times", "four times the rates, means a third as far", _FOUR_TIMES, 0.3),
-            ("slow-four-times", "four times the rates, means a tenth as far", _FOUR_TIMES, 0.1),
+            ("twice", "twice the rates", TWICE, 1.0),
+            ("third-twice", "twice the rates, means a third as far", TWICE, 0.3),
+            ("slow-twice", "twice the rates, means a tenth as far", TWICE, 0.1),
+            ("slower-twice", "twice the rates, means a hundredth as far", TWICE, 0.01),
+            ("third-four-times", "four times the rates, means a third as far", FOUR_TIMES, 0.3),
             ("slow-eight-times", "eight times the rates, means a tenth as far", _EIGHT_TIMES, 0.1),
         )
     ),
-    _placed(85, "twice-rate", "twice the learning rates", _TWICE),
+    _placed(85, "twice-rate", "twice the learning rates", TWICE),
     _placed(256, "fixed", "which stay on their symbols", fixed=True),
 ]
 

@@ -7,16 +7,16 @@ notebooks/10_plan.md is the plan that was written before.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pixellib.series.catalogue.arms import RATES, Arm, mixture, run_of, truncated
+from pixellib.series.catalogue.arms import FOUR_TIMES, TWICE, Arm, mixture, run_of
 from pixellib.series.catalogue.common import FAST
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 
 _COMPONENTS = (1, 3, 10, 30, 85, 256)
-_ORDERED = Arm("ordered", Symbols(), settings=RATES)
-_SCRAMBLED = Arm("scrambled", Symbols("inputs and targets"), settings=RATES)
+_ORDERED = Arm("ordered", Symbols(), chosen_rates=True)
+_SCRAMBLED = Arm("scrambled", Symbols("inputs and targets"), chosen_rates=True)
 _NUMBERED = Arm("numbered", Symbols())  # bytes and tokens as they are
-_NAMES = replace(_SCRAMBLED, settings={})  # codes, with the usual rates
+_NAMES = replace(_SCRAMBLED, chosen_rates=False)  # codes, with the usual rates
 
 
 def _number(num: int) -> str:
@@ -32,15 +32,15 @@ _SOFTMAX = run_of("grey", "softmax", _SCRAMBLED, 5)
 
 def _head_alone(num: int, kind: str = "", title: str = "", options: Mapping | None = None, **settings) -> Arm:
     """On the trunk that a softmax was trained with: what a mixture can say of features that suffice for a softmax.
-    options: more of them, such as of a layer before the head, which is trained with it. settings: besides the rates.
+    options: more of them, such as of a layer before the head, which is trained with it.
     """
-    options = {"likelihood": mixture(num), **(options or {})}
-    title, settings = f"{_number(num)}, head alone{title}", {**RATES, **settings}
+    title, options = f"{_number(num)}, head alone{title}", {"likelihood": mixture(num), **(options or {})}
     return _SCRAMBLED.but(f"k{num}-{kind}head", title, options=options, trunk=_SOFTMAX, settings=settings)
 
 
 def _free_head(num: int) -> Arm:
-    return _head_alone(num, "free-", ", scales without a limit", {"likelihood": truncated(num)})
+    options = {"likelihood": replace(mixture(num), max_log_scale=None)}
+    return _head_alone(num, "free-", ", scales without a limit", options)
 
 
 _HIDDEN = 256  # features of the layer that is put before a head to see whether one linear layer is the obstacle
@@ -90,6 +90,10 @@ def _permutation(num: int) -> Arm:
     )
 
 
+def _rates_of(arm: Arm) -> list[Arm]:
+    return [_trial(arm, "twice", **TWICE), _trial(arm, "four-times", **FOUR_TIMES)]
+
+
 _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
 _ORDERS = ("frequency", "neighbours", "predictions")
 _RANDOM = Arm("scrambled", Symbols("inputs and targets"))  # bytes and tokens numbered at random
@@ -98,8 +102,8 @@ _HEAD = _SCRAMBLED.but("head", "head alone", trunk=_SOFTMAX)
 _BINS = SymbolMixture(10, tails="truncated", min_log_scale=-9.0, fixed=True)
 _FIXED = SymbolMixture(256, tails="truncated", min_log_scale=-9.0, fixed=True)
 _SLOWER = replace(mixture(256), mean_rate=0.01)
-_SYMBOLS = [
-    _SCRAMBLED.but("k256-fixed", "256 components fixed", options={"likelihood": _FIXED}),
+_SYMBOLS = [  # the first is a softmax in other words, and has its rates
+    _SCRAMBLED.but("k256-fixed", "256 components fixed", options={"likelihood": _FIXED}, settings=TWICE),
     _SCRAMBLED.but("k256-slower", "256 components, means a hundredth as fast", options={"likelihood": _SLOWER}),
 ]
 
@@ -124,14 +128,18 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_by(order, _SCRAMBLED) for order in ("neighbours", "predictions")], 3),
     ("grey", ["mixture"], [_permutation(num) for num in (11, 12, 13, 14)], 1),
     ("grey", ["mixture"], [_permutation(10)], 5),
-    ("grey", ["softmax", "mixture"], [_steps(300), _steps(3_000)], 3),
+    ("grey", ["softmax", "mixture"], [_steps(300)], 3),
+    ("grey", ["softmax", "mixture"], [_steps(3_000)], 2),
     ("grey", ["softmax", "mixture"], [_steps(9_000), _filters(32), _filters(64)], 1),
-    ("grey", ["softmax", "mixture"], [_trial(_steps(3_000), "half", **FAST), _steps(3_000, _ORDERED)], 1),
+    ("grey", ["softmax", "mixture"], [_steps(3_000, _ORDERED)], 1),
+    ("grey", ["softmax"], [_trial(_steps(3_000), "half", **FAST)], 1),
+    ("grey", ["mixture"], [_trial(_steps(3_000), "half", **TWICE)], 1),
     ("colour", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 2),
     *((images, ["softmax", "mixture"], [_NUMBERED], 3) for images in _TEXTS),
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 3) for images in _TEXTS),
     *((images, ["mixture"], [_RANDOM], 3) for images in _TEXTS),
-    *((images, ["softmax", "mixture"], [_trial(_NUMBERED, "twice", **RATES)], 1) for images in _TEXTS),
+    *((images, ["softmax", "mixture"], _rates_of(_NUMBERED), 1) for images in _TEXTS),
+    ("codes-cifar10", ["softmax", "mixture"], _rates_of(_NAMES), 1),
     ("mnist", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 3),
     *((images, ["softmax", "mixture"], [_NAMES], 3) for images in _CODES),
     *((images, ["mixture"], [_components(_NAMES, num) for num in (30, 85)], 3) for images in _CODES),

@@ -119,13 +119,13 @@ class GridMixture(OneChannel):
 
 @dataclass(frozen=True)
 class SymbolMixture(LogisticMixture):
-    """The truncated mixture of one channel, with what may help its training.
+    """The truncated mixture, with what may help its training.
 
-    mean_rate: means are this times what the network gives, so that Adam moves them by so much less. ceiling: log-scales
-    stay below it, and their slope never vanishes there. on_symbols: with as many components as levels, each begins on a
-    symbol of its own and narrow, and the network at first says only how probable each is. fixed: K logits are the only
-    parameters. With as many components as levels, each stays on a symbol, which is a softmax in other words. With
-    fewer, they stay side by side.
+    mean_rate: means are this times what the network gives, so that an optimiser moves them by so much less. ceiling:
+    log-scales stay below it, and their slope never vanishes there. on_symbols, of one channel: with as many components
+    as levels, each begins on a symbol of its own and narrow, and the network at first says only how probable each is.
+    fixed, of one channel: K logits are the only parameters. With as many components as levels, each stays on a symbol,
+    which is a softmax in other words. With fewer, they stay side by side.
 
     ValueError for on_symbols with another number of components than levels.
     """
@@ -141,26 +141,26 @@ class SymbolMixture(LogisticMixture):
             raise ValueError(f"{self.num_components} components cannot begin on {self.num_levels} symbols")
 
     def num_params(self, channels: int) -> int:
-        if channels != 1:
-            raise ValueError(f"SymbolMixture is for 1 channel, got {channels}")
+        """ValueError unless there are 1 or 3 channels, or 1 with on_symbols or fixed."""
+        if (self.on_symbols or self.fixed) and channels != 1:
+            raise ValueError(f"expected 1 channel for on_symbols or fixed, got {channels}")
         return self.num_components if self.fixed else super().num_params(channels)
 
     def channel_index(self, channels: int) -> torch.LongTensor:
-        return torch.zeros(self.num_params(channels), dtype=torch.long)
+        return torch.zeros(self.num_params(1), dtype=torch.long) if channels == 1 else super().channel_index(channels)
 
     def __call__(self, params: Tensor) -> DiscretizedLogisticMixture:
-        K = self.num_components
         limits = {"min_log_scale": self.min_log_scale, "max_log_scale": self.max_log_scale}
-        mixture = LogisticMixture(K, self.tails, self.num_levels, **limits)
+        mixture = LogisticMixture(self.num_components, self.tails, self.num_levels, self.coupled, **limits)
         if self.fixed:
-            check_params("SymbolMixture", params, K)
-            places = self._at_symbols(-9.0) if self.num_levels == K else self._side_by_side()
-            means, log_scales = (t.view(-1, 1, 1).to(params).expand_as(params) for t in places)
+            check_params("SymbolMixture", params, self.num_components)
+            means, log_scales = (t.view(-1, 1, 1).to(params).expand_as(params) for t in self._places())
             return mixture(torch.cat([params, means, log_scales], -3))
-        logits, means, log_scales = params.split(K, -3)
+        logits, means, log_scales, *coefficients = mixture.unpack(params)
         if self.ceiling is not None:
             log_scales = self.ceiling - F.softplus(self.ceiling - log_scales)
-        return mixture(torch.cat([logits, self.mean_rate * means, log_scales], -3))
+        rest = torch.stack([self.mean_rate * means, log_scales, *coefficients], -4)  # (..., C, 2 or 3, K, H, W)
+        return mixture(torch.cat([logits, rest.flatten(-5, -3)], -3))
 
     @torch.no_grad()
     def init_output_(self, layer: nn.Module, channels: int) -> None:
@@ -169,17 +169,15 @@ class SymbolMixture(LogisticMixture):
         K, weight = self.num_components, gain_of(layer)
         if self.on_symbols:
             weight[K:].zero_()
-            layer.bias.copy_(torch.cat([torch.zeros(K), *self._at_symbols(NARROW)]))
+            layer.bias.copy_(torch.cat([torch.zeros(K), *self._places(NARROW)]))
         else:
             super().init_output_(layer, channels)
-        weight[K : 2 * K] /= self.mean_rate
-        layer.bias[K : 2 * K] /= self.mean_rate
+        for rows in (weight, layer.bias):
+            rows[K:].unflatten(0, (channels, -1, K))[:, 0] /= self.mean_rate
 
-    def _at_symbols(self, log_scale: float) -> tuple[Tensor, Tensor]:
-        """Means and log-scales, float (K,) each, of narrow components on the symbols."""
-        return torch.linspace(-1, 1, self.num_components), torch.full((self.num_components,), log_scale)
-
-    def _side_by_side(self) -> tuple[Tensor, Tensor]:
-        """The same where a LogisticMixture begins."""
+    def _places(self, narrow: float = -9.0) -> tuple[Tensor, Tensor]:
+        """Means and log-scales, float (K,) each: narrow on the symbols, or side by side where there are fewer."""
         K = self.num_components
+        if self.num_levels == K:
+            return torch.linspace(-1, 1, K), torch.full((K,), narrow)
         return (2 * torch.arange(K) + 1) / K - 1, torch.full((K,), -math.log(2 * K))
