@@ -33,7 +33,7 @@ def test_what_a_training_compares_is_known_to_its_run():
     factors = [runs.get(name).factors for name, _ in sweep.trainings()]
     images = {"mnist", "grey", "colour", "codes-mnist", "codes-cifar10", "text", "tokens"}
     assert images == {each["images"] for each in factors}
-    heads = {"softmax", "censored", "truncated", "mixture", "tree", "grid1", "grid2", "grid3"}
+    heads = {"softmax", "censored", "truncated", "mixture", "tree", "grid2", "grid3"}
     assert heads == {each["head"] for each in factors}
     arms = {tuple(each.values()) for each in factors}
     assert {("codes-mnist", "mixture", "scrambled-k30"), ("grey", "truncated", "both-k85-half-rate")} <= arms

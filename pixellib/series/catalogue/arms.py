@@ -82,7 +82,6 @@ HEADS = {
     "truncated": truncated(),
     "mixture": mixture(),
     "tree": BinaryTree(),
-    "grid1": GridMixture(10, (256,)),
     "grid2": GridMixture(10, (16, 16)),
     "grid3": GridMixture(10, (8, 8, 4)),
 }

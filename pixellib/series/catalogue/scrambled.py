@@ -124,7 +124,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 2),
     ("grey", ["softmax"], [_CONTINUED, _SCRAMBLED.but("deep", "a hidden layer before the head", options=_DEEP)], 2),
     ("grey", ["softmax"], [_rank(num) for num in (1, 2, 4, 8)], 2),
-    ("grey", ["tree", "grid1", "grid2", "grid3"], [_SCRAMBLED], 2),
+    ("grey", ["tree", "grid2", "grid3", "truncated"], [_SCRAMBLED], 2),  # the last with rates and freedom of the grids
     ("grey", ["mixture"], [_by(order, _SCRAMBLED) for order in ("neighbours", "predictions")], 2),
     ("grey", ["mixture"], [_permutation(num) for num in (11, 12, 13)], 1),
     ("grey", ["mixture"], [_permutation(10)], 4),
