@@ -33,7 +33,7 @@ def save(
 
     tensors: floating ones are stored as `dtype` if that is given. header: any mapping that JSON can hold. Two digests
     are added to it: "weights_sha256" of the tensors as stored (see `weights_sha256`), and one of both, which `load`
-    verifies.
+    verifies. CheckpointError for numbers that are too large for `dtype`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -42,10 +42,14 @@ def save(
     >>> tensors["weight"], header["name"]
     (tensor([1., 1.], dtype=torch.float16), 'a')
     """
+    given = tensors
     tensors = {
         name: t.detach().cpu().to(dtype if dtype is not None and t.is_floating_point() else t.dtype).contiguous()
-        for name, t in tensors.items()
+        for name, t in given.items()
     }
+    for name, t in tensors.items():
+        if t.dtype != given[name].dtype and t.isinf().sum() != given[name].isinf().sum():
+            raise CheckpointError(f"checkpoint {path}: {name} holds numbers that are too large for {dtype}")
     header = json.loads(json.dumps({**header, "weights_sha256": weights_sha256(tensors)}))
     metadata = {"pixellib": json.dumps({**header, "sha256": _digest(tensors, header)})}
     content = safetensors.torch.save(tensors, metadata)
@@ -136,6 +140,8 @@ def load_resume(path: Path | str) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict) or not isinstance(state.get("identity"), dict):
             raise ValueError("it has no identity")
+    except (MemoryError, PermissionError):
+        raise  # the file may well be whole
     except Exception as error:  # whatever a broken zip or a forbidden pickle raises, the answer is the same
         raise CheckpointError(
             f"cannot resume from {path}: it is truncated, altered or not one of ours; delete it to start afresh"
@@ -207,6 +213,8 @@ def _regular_file(path: Path | str) -> Path:
 def _naming_what_is_wrong(path: Path) -> Iterator[None]:
     try:
         yield
+    except (MemoryError, PermissionError):
+        raise  # the file may well be whole
     except Exception as error:  # whatever a broken file raises, the answer is the same
         reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise CheckpointError(f"checkpoint {path} is truncated or not one of ours ({_shorten(reason, 200)})") from error

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -26,6 +27,15 @@ def resolve(device: str = "auto") -> torch.device:
         found = ["auto", "cpu"] + ["cuda"] * torch.cuda.is_available()
         raise ValueError(f"device {device!r} is not available here; choose one of {', '.join(found)}") from error
     return resolved
+
+
+def of_model(model: nn.Module) -> torch.device:
+    """The device of a model's parameters; the CPU for a model without any.
+
+    >>> of_model(nn.Linear(1, 1))
+    device(type='cpu')
+    """
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -48,9 +58,10 @@ def check_precision(precision: str) -> str:
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """Autocasting of networks to bfloat16, for precision "bf16", or for "auto" where the device has it; "fp32" does
-    nothing.
+    """Autocasting of networks to bfloat16, for precision "bf16", or for "auto" where the device has it; "fp32" switches
+    autocasting off.
 
+    On CUDA, "fp32" leaves PyTorch's own setting of TensorFloat-32 as it is: by default, convolutions use it.
     Likelihoods convert their parameters to float32 themselves, so that no reduction happens in bfloat16. ValueError for
     another precision.
 
@@ -78,15 +89,6 @@ def check_compiler(device: torch.device) -> None:
         raise RuntimeError("compile=True needs a C++ compiler, and there is none: install g++, or leave it False")
 
 
-def threads() -> int:
-    """How many threads an operation on the CPU uses at most.
-
-    >>> threads() >= 1
-    True
-    """
-    return torch.get_num_threads()
-
-
 def hardware(device: torch.device) -> str:
     """The name of what computes on a device, in a line for records; for the CPU with its number of threads.
 
@@ -95,7 +97,8 @@ def hardware(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {threads()} thread{'s' * (threads() > 1)}"
+    threads = torch.get_num_threads()
+    return f"{torch.cpu.get_capabilities().get('cpu_name', 'CPU')}, {threads} thread{'s' * (threads > 1)}"
 
 
 @contextmanager
@@ -109,9 +112,10 @@ def process_group() -> Iterator[int]:
     if "LOCAL_RANK" not in os.environ:
         yield 0
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    has_cuda, rank = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
+    if has_cuda and rank < torch.cuda.device_count():  # there may be more processes, which compute on the CPU
+        torch.cuda.set_device(rank)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo")
     try:
         yield dist.get_rank()
     finally:

@@ -11,11 +11,12 @@ from tqdm.auto import tqdm
 
 from pixellib import devices, seeds
 from pixellib.models.base import ImageModel, eval_mode
+from pixellib.models.checks import check_counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Estimate:
-    """A mean log-likelihood in nats per image, what it is, and how sure.
+    """The mean log-likelihood of images in nats per image, with its kind and its standard error.
 
     log_likelihood: mean over the images, nats. standard_error: of that mean over images, nats. kind: "exact", "lower
     bound" or "density". num_samples: M of a bound, else None. per_image: float64 (N,), nats. shape: (C, H, W) of an
@@ -36,7 +37,7 @@ class Estimate:
         return bits_per_dim(-self.log_likelihood, self.shape)
 
     def as_record(self, split: str) -> dict:
-        """What a record says of it, in values that JSON can hold: no standard error of a single image."""
+        """The entries of a record, in values that JSON can hold; the standard error of a single image is None."""
         return {
             "split": split,
             "kind": self.kind,
@@ -66,7 +67,7 @@ def evaluate(
     transform: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     seed: int = 0,
     batch_size: int = 100,
-    device: str | torch.device = "auto",
+    device: str | torch.device | None = None,
     precision: str = "fp32",
     progress: bool | str = False,
 ) -> Estimate:
@@ -74,14 +75,17 @@ def evaluate(
     `model.log_weights` draws.
 
     images: uint8 (N, C, H, W). labels: int64 (N,), the condition, if the model takes one. transform: applied to each
-    batch (say, binarise). seed: 0 to 2^32 - 1. All noise is drawn from generators seeded by (seed, batch), so the
-    result depends neither on how many processes share the work (each takes every n-th batch) nor on memory, but on
-    batch_size. The model is evaluated in eval mode, and left in the mode it was in. precision: of the network, "fp32",
+    batch (binarise, for instance). seed: 0 to 2^32 - 1. All noise is drawn from generators seeded by (seed, batch). So
+    the result is the same for any number of processes, of which each takes every n-th batch; it depends on batch_size
+    and on the type of the device, whose generator differs from others'. The model is evaluated in eval mode, and left
+    in the mode it was in. device: where the model is; None looks at its parameters. precision: of the network, "fp32",
     "bf16", or "auto", which is bf16 where the device multiplies it in hardware; that is about twice as fast, and off by
     some hundredths of a percent. All records of the series are in fp32. progress: whether to draw a bar, or
     what it should say.
 
-    ValueError for no images, images or labels that do not fit, or num_samples for a model without log-weights.
+    ValueError for no images, images or labels that do not fit, labels together with num_samples (log-weights take no
+    condition), num_samples for a model without log-weights, and a model whose `log_prob` does not give one number for
+    each image.
 
     >>> from pixellib.models import IWAE
     >>> images = torch.zeros(30, 1, 28, 28, dtype=torch.uint8)
@@ -92,11 +96,13 @@ def evaluate(
     check_data(images, labels)
     if len(images) == 0:
         raise ValueError("there are no images to evaluate")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_counts(batch_size=batch_size)
     if num_samples is not None:
         _check_samples(model, num_samples)
-    seed, device = seeds.check_seed(seed), devices.resolve(str(device))
+        if labels is not None:
+            raise ValueError("labels cannot be combined with num_samples: log-weights take no condition")
+    seed = seeds.check_seed(seed)
+    device = devices.of_model(model) if device is None else devices.resolve(str(device))
     world, rank = devices.world_and_rank()
     per_image = torch.zeros(len(images), dtype=torch.float64)
     batches = range(0, len(images), batch_size)[rank::world]
@@ -109,7 +115,7 @@ def evaluate(
         title = progress if isinstance(progress, str) else "evaluate"
         for start in tqdm(batches, desc=title, disable=not progress or rank > 0):
             number = seeds.sequence_seed(seed, start)
-            torch.manual_seed(number)  # models without a generator argument draw from the global one
+            seeds.seed_global(number, device)  # models without a generator argument draw from the global one
             generator = torch.Generator(device).manual_seed(number)
             part = slice(start, start + batch_size)
             x = images[part].to(device)
@@ -121,6 +127,8 @@ def evaluate(
                 if num_samples is None
                 else m_sample_bound(model, x, num_samples, generator)
             )
+            if log_p.shape != (len(x),):
+                raise ValueError(f"expected one log-probability for each of {len(x)} images, got {tuple(log_p.shape)}")
             per_image[part] = log_p.cpu()
     if world > 1:
         shared = per_image.to(device)
@@ -146,15 +154,21 @@ def m_sample_bound(
     generator: torch.Generator | None = None,
     max_rows: int = 8000,
 ) -> Tensor:
-    """log 1/M sum_m w_m for each image of x, float (B,), with at most max_rows latents in memory at once.
+    """log 1/M sum_m w_m for each image of x, float (B,).
 
-    ValueError for num_samples below 1 or a model without log-weights.
+    Latents are drawn for at most max_rows images at once. With gradients enabled their graphs are all kept, so call it
+    under `torch.no_grad` unless you differentiate it. ValueError for no images, num_samples below 1, or a model without
+    log-weights.
 
     >>> from pixellib.models import IWAE
     >>> m_sample_bound(IWAE(), torch.zeros(3, 1, 28, 28, dtype=torch.uint8), num_samples=5).shape
     torch.Size([3])
     """
     _check_samples(model, num_samples)
+    check_data(x)
+    check_counts(max_rows=max_rows)
+    if len(x) == 0:
+        raise ValueError("there are no images to evaluate")
     chunk = max(1, max_rows // len(x))
     total = None
     for start in range(0, num_samples, chunk):
@@ -182,7 +196,6 @@ def check_data(images: Tensor, labels: Tensor | None = None, which: str = "") ->
 
 
 def _check_samples(model: ImageModel, num_samples: int) -> None:
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    check_counts(num_samples=num_samples)
     if not hasattr(model, "log_weights"):
         raise ValueError(f"{type(model).__name__} has no log-weights: num_samples is for models with latent variables")

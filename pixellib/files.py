@@ -4,9 +4,10 @@ import errno
 import json
 import os
 import re
+import secrets
+import shutil
 import socket
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
     Returns the path. Raises FileExistsError where the path is a folder, a pipe or a device, ValueError where it is not
     valid UTF-8, and OSError that names the path where the disk is full.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = write_atomically(f"{folder}/new/a.txt", lambda temporary: temporary.write_text("whole"))
     ...     path.read_text(), os.listdir(path.parent)
@@ -38,15 +40,15 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
-    prefix = f".{target.name}.{os.getpid()}@{socket.gethostname()}."
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    name = f".{target.name}.{os.getpid()}@{socket.gethostname()}.{secrets.token_hex(4)}.tmp"
+    temporary = target.parent / name
+    temporary.touch(exist_ok=False)  # with the rights that the umask leaves
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        if target.exists():
+            shutil.copymode(target, temporary)
         temporary.replace(target)
     except Exception as error:
         if (full := _no_space(error)) is not None:
@@ -60,6 +62,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], Any]) -> Path:
 def write_json(path: Path | str, content: Any) -> Path:
     """Write content as indented JSON, atomically. ValueError for NaN and infinity, which JSON does not have.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     read_json(write_json(f"{folder}/a.json", {"seed": 0}), keys=["seed"])
     {'seed': 0}
@@ -93,6 +96,7 @@ def read_json(path: Path | str, keys: Iterable[str] = ()) -> dict[str, Any]:
 def replace(path: Path | str, content: bytes) -> bool:
     """Give a file new content, atomically. Returns False, leaving the file alone, if that is its content already.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     replace(f"{folder}/a", b"one"), replace(f"{folder}/a", b"one")
     (True, False)
@@ -110,6 +114,7 @@ def locked(path: Path | str, busy: str | None = None) -> Iterator[None]:
 
     Where another process holds the lock: wait for it, or with `busy` raise a RuntimeError of that message.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, locked(f"{folder}/.lock", busy="in use by another process"):
     ...     print("held")
     held

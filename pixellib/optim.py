@@ -28,7 +28,8 @@ class Muon(torch.optim.Optimizer):
     """Gradient descent with Nesterov momentum, the matrix of each step made nearly orthogonal (see `orthogonal`).
 
     params: kernels, float (C_out, ...), each taken as a matrix of C_out rows. lr: the length of a step along each
-    singular direction; for a matrix with more rows than columns it is multiplied by the root of their ratio.
+    singular direction; for a matrix with more rows than columns it is multiplied by the root of their ratio. momentum:
+    the share of the old mean of gradients in the new one.
 
     >>> kernel = nn.Parameter(torch.zeros(2, 2, 1, 1))
     >>> optimiser = Muon([kernel], lr=0.1)
@@ -55,7 +56,8 @@ class Muon(torch.optim.Optimizer):
         """A step of kernels of one shape. They are made orthogonal together: many small products cost more apart."""
         ahead = []
         for kernel in kernels:
-            mean = self.state[kernel].setdefault("mean", torch.zeros_like(kernel))
+            state = self.state[kernel]
+            mean = state["mean"] = state["mean"] if state else torch.zeros_like(kernel)
             mean.lerp_(kernel.grad, 1 - momentum)
             ahead.append(kernel.grad.lerp(mean, momentum).flatten(1))
         steps = orthogonal(torch.stack(ahead))
@@ -96,7 +98,8 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
-        t = num_averaged.item()
+        t = average.n_averaged.item()  # on the CPU, where num_averaged is on the device: a GPU need not wait
         get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, current, num_averaged)
 
-    return AveragedModel(model, multi_avg_fn=update)
+    average = AveragedModel(model, multi_avg_fn=update)
+    return average

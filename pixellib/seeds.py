@@ -38,7 +38,18 @@ def seed_step(seed: int, step: int, world: int, rank: int, device: torch.device)
     ...     torch.initial_seed()
     3
     """
-    number = (seed * 0x9E3779B1 + step * world + rank) % 2**32
+    seed_global((seed * 0x9E3779B1 + step * world + rank) % 2**32, device)
+
+
+def seed_global(number: int, device: torch.device) -> None:
+    """Seed PyTorch's global generators of the CPU and of this device. Those of other devices keep their state, unlike
+    with `torch.manual_seed`, so that `torch.random.fork_rng([device])` restores all that was changed.
+
+    >>> with torch.random.fork_rng():
+    ...     seed_global(3, torch.device("cpu"))
+    ...     torch.initial_seed()
+    3
+    """
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         with torch.cuda.device(device):

@@ -1,9 +1,10 @@
-"""Coding with a latent model: the bits that choose a latent are got back by the receiver.
+"""Bits-back coding with a latent model: the receiver recovers the bits that selected a latent.
 
 Townsend, Bird and Barber, "Practical lossless compression with latent variables using bits back coding", ICLR 2019. The
-sender has a stack of bits. It takes z off with q(z | x), puts x on with p(x | z), and z with p(z): the stack grows by
--log p(x | z) - log p(z) + log q(z | x), in the mean the negative evidence lower bound. The receiver goes back step by
-step. The first images take their z from random bits. Latents are rounded to multiples of 1 / STEPS.
+sender has a stack of bits. It decodes z from the stack with q(z | x), then encodes x with p(x | z) and z with p(z). So
+the stack grows by -log p(x | z) - log p(z) + log q(z | x), on average the negative evidence lower bound. The receiver
+undoes these steps in reverse order. The first images take their z from random bits. Latents are rounded to multiples of
+1 / STEPS.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from torch.distributions import Distribution
 from tqdm.auto import tqdm
 
 from pixellib import devices
-from pixellib.coding.entropy import astray, categorical, constriction, index_of, probabilities
+from pixellib.coding.entropy import categorical, constriction, decoding_errors, index_of, probabilities
 from pixellib.models.base import ImageModel
 
 STEPS, FURTHEST = 64, 8  # latents lie between -FURTHEST and FURTHEST
@@ -27,9 +28,9 @@ def encode(model: ImageModel, batches: Sequence[Tensor], precision: str, progres
     for x in tqdm(batches, "compress", unit="batch", disable=not progress):
         z = _pop_latent(stack, *_posterior(model, x, precision))
         pixels = _pixels(model, z, x, precision)
+        log_p = pixels.conditional_log_pmf(x)
         for channel in reversed(range(x.shape[1])):
-            p = pixels.conditional_log_pmf(x)[:, :, channel]
-            stack.encode_reverse(index_of(x[:, channel], pixels), categorical(), _rows(p))
+            stack.encode_reverse(index_of(x[:, channel], pixels), categorical(), _rows(log_p[:, :, channel]))
         stack.encode_reverse(z, _latents(), *_prior(len(z)))
     return stack.get_compressed()
 
@@ -40,13 +41,13 @@ def decode(
     """Set the images of all batches to what the code words stand for."""
     stack = constriction().stream.stack.AnsCoder(words)
     for x in tqdm(batches[::-1], "decompress", unit="batch", disable=not progress):
-        with astray():
+        with decoding_errors():
             z = stack.decode(_latents(), *_prior(len(x) * model.num_latents[0]))
         pixels = _pixels(model, z, x, precision)
         values = torch.tensor(pixels.values, dtype=torch.uint8, device=x.device)
         for channel in range(x.shape[1]):
             p = pixels.conditional_log_pmf(x)[:, :, channel]
-            with astray():
+            with decoding_errors():
                 index = torch.from_numpy(stack.decode(categorical(), _rows(p)))
             x[:, channel] = values[index.to(x.device).long()].view_as(x[:, channel])
         stack.encode_reverse(z, _latents(), *_posterior(model, x, precision))
@@ -72,7 +73,7 @@ def _posterior(model: ImageModel, x: Tensor, precision: str) -> tuple[np.ndarray
     """Means and standard deviations of q(z | x), float64 (B D,), in multiples of 1 / STEPS."""
     with devices.autocast(x.device, precision):
         mean, std = model.encode(x)
-    mean, std = (t.double().cpu().numpy().ravel() * STEPS for t in (mean, std))
+    mean, std = (t.cpu().double().numpy().ravel() * STEPS for t in (mean, std))
     return mean.clip(-FURTHEST * STEPS, FURTHEST * STEPS), std
 
 

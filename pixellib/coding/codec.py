@@ -13,6 +13,8 @@ from pixellib.coding.container import Block, CodingError, checksum, pack, unpack
 from pixellib.models.base import ImageModel, eval_mode
 from pixellib.models.checks import check_counts, check_images, check_sampling, refuse_condition
 
+MOST_THREADS = 1024  # that a file can ask for
+
 
 def compress(
     model: ImageModel,
@@ -86,13 +88,14 @@ def decompress(
 ) -> Tensor:
     """The images, uint8 (N, C, H, W) on the CPU, of which `compress` made the bytes.
 
-    precision, threads: as the file says, unless they are given, to see what happens then.
+    precision, threads: None for what the file says; others are for experiments with decoders that disagree.
 
     CodingError for bytes that are no such file, were truncated or altered, or were made with another model, and where
     the model does not compute the same probabilities as when they were made. ImportError, ValueError: see `compress`.
     """
     by_pixel = _is_by_pixel(model)
     header, blocks = unpack(data)
+    _check_header(header)
     if header["model"] != checkpoints.weights_sha256(model.state_dict()):
         raise CodingError("the file was made with another model: the digests of the weights differ")
     num_images, *shape = header["images"]
@@ -114,6 +117,15 @@ def decompress(
                 bits_back.decode(model, blocks[0].words, batches, precision, progress)
             _compare(images, 0, blocks, header)
     return images.cpu()
+
+
+def _check_header(header: dict) -> None:
+    """CodingError unless it has what a decoder needs: a checksum does not tell who wrote it."""
+    shape, texts = header.get("images"), ("model", "precision", "torch", "hardware")
+    counts = [header.get("batch_size"), header.get("threads"), *(shape if isinstance(shape, list) else [])]
+    are_counts = len(counts) == 6 and all(type(n) is int and 0 < n < 2**63 for n in counts)
+    if not are_counts or counts[1] > MOST_THREADS or not all(isinstance(header.get(key), str) for key in texts):
+        raise CodingError("the file's header is not one that compress writes")
 
 
 def _is_by_pixel(model: ImageModel) -> bool:
@@ -142,9 +154,9 @@ def _compare(images: Tensor, number: int, blocks: list[Block], header: dict) -> 
     """CodingError unless these images are those that were encoded in that block."""
     if checksum(images) != blocks[number].checksum:
         raise CodingError(
-            f"block {number + 1} of {len(blocks)} was decoded into other images than were encoded: the model gives "
-            f"other probabilities here than there, where it ran in {header['precision']} with torch {header['torch']} "
-            f"on {header['hardware']}"
+            f"block {number + 1} of {len(blocks)} was decoded into other images than were encoded, because of another "
+            f"condition, other settings of the likelihood or other arithmetic: it was encoded in {header['precision']} "
+            f"with torch {header['torch']} on {header['hardware']}"
         )
 
 

@@ -43,7 +43,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[Block]]:
     """The header and the blocks of a file. CodingError for bytes that are none, or whose checksums do not fit."""
     data = bytes(data)
     if len(data) < START.size or not data.startswith(MAGIC):
-        raise CodingError("this is no file of compressed images: it does not begin with their mark")
+        raise CodingError("this is not a file of compressed images: it does not begin with their magic number")
     _, version, length, checksum = START.unpack_from(data)
     if version != VERSION:
         raise CodingError(f"the file has version {version} of the format, which this program cannot read")

@@ -22,7 +22,7 @@ def constriction() -> ModuleType:
 
 
 @contextmanager
-def astray() -> Iterator[None]:
+def decoding_errors() -> Iterator[None]:
     """CodingError where the entropy coder meets what no encoder wrote: the decoder's probabilities are not its."""
     try:
         yield
@@ -43,7 +43,7 @@ def probabilities(log_p: Tensor) -> np.ndarray:
 
     One row after another in memory, because the entropy coder reads a matrix in the order in which it lies there.
     """
-    return np.ascontiguousarray(log_p.double().exp().cpu().numpy())
+    return np.ascontiguousarray(log_p.cpu().double().exp().numpy())
 
 
 def index_of(x: Tensor, pixels: Distribution) -> np.ndarray:

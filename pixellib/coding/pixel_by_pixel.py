@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pixellib.coding.entropy import astray, categorical, constriction, index_of, probabilities
+from pixellib.coding.entropy import categorical, constriction, decoding_errors, index_of, probabilities
 from pixellib.models.base import ImageModel
 
 # what a place's sub-pixels have, as indices into the likelihood's levels, given their probabilities (B, L)
@@ -32,7 +32,7 @@ def decode(model: ImageModel, words: np.ndarray, x: Tensor, condition: Tensor | 
     decoder = constriction().stream.queue.RangeDecoder(words)
 
     def code(p: np.ndarray, pixels: Distribution, place: tuple[int, int, int]) -> np.ndarray:
-        with astray():
+        with decoding_errors():
             return decoder.decode(categorical(), p)
 
     _pass(model, x, condition, precision, code)

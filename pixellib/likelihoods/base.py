@@ -22,8 +22,8 @@ class Likelihood(Protocol):
     Calling it with params, float (B, P, H, W), gives an `ImageDistribution` of batch shape (B,) and event shape
     (C, H, W). ValueError for parameters of another shape or type, FloatingPointError if one is not finite.
 
-    Any object with these members is one. Ours are frozen dataclasses, whose repr says all that they depend on: by it a
-    training is told from another.
+    Any object with these members is one. Ours are frozen dataclasses, whose repr names every setting; the identity of a
+    training contains it.
 
     >>> from pixellib.likelihoods import Categorical
     >>> isinstance(Categorical(), Likelihood)
@@ -43,7 +43,7 @@ class Likelihood(Protocol):
     @property
     @abstractmethod
     def num_levels(self) -> int:
-        """L: images hold the values 0..L-1."""
+        """L: images hold values from 0 to L-1, all of them unless the distribution's `values` says otherwise."""
 
     @abstractmethod
     def num_params(self, channels: int) -> int:
@@ -110,8 +110,8 @@ class ImageDistribution(Distribution):
 
     validate_args: as for PyTorch's distributions; None means its default, `Distribution.set_default_validate_args`.
     If true, parameters that are not finite raise `NotFiniteError` and values outside the support raise ValueError.
-    Shapes and types are always checked. `torch.vmap` and `torch.compile` do not allow a look at values, so that the
-    checks of values do nothing there.
+    Shapes and types are always checked. Under `torch.vmap` and `torch.compile` the values of tensors cannot be
+    inspected, so that the checks of values are skipped there.
 
     A subclass defines `log_prob_per_pixel` and `sample`, `conditional_log_pmf`, which a temperature and `compress`
     need, and `mean` if it is wanted.
@@ -129,7 +129,7 @@ class ImageDistribution(Distribution):
 
     @property
     def values(self) -> Sequence[int]:
-        """What the entries of conditional_log_pmf stand for."""
+        """The level of each entry of conditional_log_pmf; all L of them unless a subclass says otherwise."""
         return range(self.num_levels)
 
     @property
@@ -149,12 +149,18 @@ class ImageDistribution(Distribution):
         """
         return self.log_prob_per_pixel(x).sum((-2, -1))
 
-    def log_prob_per_pixel(self, x: Tensor) -> Tensor:
-        """log p of each pixel in nats, all its channels together: float (..., H, W)."""
+    def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
+        """log p of each pixel in nats, all its channels together: float (..., H, W).
+
+        fused: compute the gradient in the same pass, where the family can (the logistics do); that is faster, but rules
+            out second derivatives, `torch.export` and `torch.compile(fullgraph=True)`. Others ignore it.
+        """
         raise NotImplementedError
 
     def conditional_log_pmf(self, x: Tensor) -> Tensor:
-        """Every level's log-probability in nats, later channels given x's earlier ones: float (..., L, C, H, W)."""
+        """The log-probability in nats of each of `values`, later channels given x's earlier ones: float
+        (..., L, C, H, W), with as many entries as there are values in place of L.
+        """
         raise NotImplementedError
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
@@ -164,7 +170,7 @@ class ImageDistribution(Distribution):
                 f"the values of images {tuple(self.event_shape)} are not enumerated; conditional_log_pmf gives the "
                 "probability of each level of each sub-pixel"
             )
-        levels = torch.tensor(self.values, dtype=levels_dtype(self.num_levels), device=self.mean.device)
+        levels = torch.tensor(self.values, dtype=levels_dtype(self.num_levels), device=self._device)
         levels = levels.view(-1, *[1] * (len(self.batch_shape) + 3))
         return levels.expand(-1, *self.batch_shape, 1, 1, 1) if expand else levels
 
@@ -182,6 +188,11 @@ class ImageDistribution(Distribution):
         parts = {name: getattr(self, name) for name in self.arg_constraints}
         shown = (f"{name}: {t if t.numel() == 1 else t.size()}" for name, t in parts.items())
         return f"{class_name(self)}({', '.join(shown)})"
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the parameters are."""
+        return getattr(self, next(iter(self.arg_constraints))).device
 
     def _values_checked(self) -> "ImageDistribution":
         """Itself, checking values, for a likelihood, which has checked the parameters: whatever the default is, because

@@ -98,11 +98,8 @@ class BernoulliImages(ImageDistribution):
         ones = ones.reshape(*[1] * (logits.dim() + 2 - ones.dim()), *ones.shape[:-3], -1)
         return with_gradient(_log_prob, ones, logits, num_trailing=0)
 
-    def log_prob_per_pixel(self, x: Tensor, fused: bool = False) -> Tensor:
-        """log p of each pixel in nats, summed over its channels: float (..., H, W).
-
-        fused: of no effect; it is there because other distributions have a choice.
-        """
+    def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
+        """log p of each pixel in nats, summed over its channels: float (..., H, W).; fused has no effect."""
         batch = self._check(x)
         logits = at_least_float32(self.logits).expand(*batch, *self.event_shape)
         share = x.bool().to(logits).expand_as(logits)
@@ -176,7 +173,7 @@ class GreyBernoulliImages(BernoulliImages):
         """Minus the cross-entropy in nats, float32 (or float64) of the batch shape; x: integers 0..255."""
         return self.log_prob_per_pixel(x).sum((-2, -1))
 
-    def log_prob_per_pixel(self, x: Tensor, fused: bool = False) -> Tensor:
+    def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
         """Minus the cross-entropy of each pixel in nats, summed over its channels: float (..., H, W)."""
         batch = self._check(x)
         logits = at_least_float32(self.logits).expand(*batch, *self.event_shape)

@@ -86,11 +86,8 @@ class CategoricalImages(ImageDistribution):
         from_mean = self._levels() - self.mean.unsqueeze(-3)
         return (self.logits.softmax(-3) * from_mean.square()).sum(-3)
 
-    def log_prob_per_pixel(self, x: Tensor, fused: bool = False) -> Tensor:
-        """log p of each pixel in nats, summed over its channels: float (..., H, W).
-
-        fused: of no effect; it is there because other distributions have a choice.
-        """
+    def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
+        """log p of each pixel in nats, summed over its channels: float (..., H, W).; fused has no effect."""
         batch = self._check(x)
         logits = self.logits.expand(*batch, *self.logits.shape[-4:]).flatten(0, -4)  # (N C, L, H, W)
         x = x.expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-2:])
@@ -122,6 +119,8 @@ class CategoricalImages(ImageDistribution):
         """uint8 (*sample_shape, ..., C, H, W); int64 for more than 256 levels."""
         p = self.logits.softmax(-3).movedim(-3, -1)
         num = torch.Size(sample_shape).numel()
+        if num == 0 or p.numel() == 0:
+            return torch.empty((*sample_shape, *p.shape[:-1]), dtype=levels_dtype(self.num_levels), device=p.device)
         drawn = torch.multinomial(p.reshape(-1, self.num_levels), num, replacement=True, generator=generator)
         drawn = drawn.T.reshape(*sample_shape, *p.shape[:-1])
         return drawn.to(levels_dtype(self.num_levels))

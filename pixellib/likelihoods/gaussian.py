@@ -21,7 +21,8 @@ from pixellib.likelihoods.base import (
     real_tensors,
 )
 
-LIMIT = 30.0  # of a free log-variance, where float32 still has its square, inverse and sum
+LIMIT = 30.0  # of a free log-variance: e^30 and e^-30 are safe in float32
+WIDE = 1000.0  # levels: with a larger standard deviation a level has the density of its middle, to six digits
 HALF = 127.5  # levels on half the [-1, 1] axis
 
 
@@ -117,11 +118,8 @@ class GaussianImages(ImageDistribution):
         """float (..., C, H, W) in units of levels."""
         return HALF * (0.5 * self.log_variance).exp()
 
-    def log_prob_per_pixel(self, x: Tensor, fused: bool = False) -> Tensor:
-        """log-density of each pixel in nats, summed over its channels: float (..., H, W).
-
-        fused: of no effect; it is there because other distributions have a choice.
-        """
+    def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
+        """log-density of each pixel in nats, summed over its channels: float (..., H, W).; fused has no effect."""
         self._check(x)
         squares = (scale(x.to(self.means)) - self.means).square()
         log_variance = self._log_variance_for(squares)
@@ -136,7 +134,10 @@ class GaussianImages(ImageDistribution):
         mirrored = lower > 0  # measure from the side where the tail is
         upper, lower = torch.where(mirrored, -lower, upper), torch.where(mirrored, -upper, lower)
         log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
-        return log_upper + torch.log(-torch.expm1(log_lower - log_upper))
+        wide = (std > WIDE) & (levels > 0) & (levels < 255)  # where the two differ too little for floating point
+        share = torch.where(wide, 1.0, -torch.expm1(log_lower - log_upper))
+        density = -0.5 * ((levels - means) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
+        return torch.where(wide, density, log_upper + share.log())
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) of each sub-pixel's Gaussian, at the level itself: float (..., C, H, W)."""

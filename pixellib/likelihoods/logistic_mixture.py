@@ -22,6 +22,7 @@ from pixellib.likelihoods.base import (
     at_least_float32,
     check_int,
     check_params,
+    check_tensors,
     gain_of,
     levels_dtype,
     real_tensors,
@@ -42,7 +43,7 @@ class LogisticMixture:
 
     Log-scales are limited to at least min_log_scale, as in the published code, and to at most max_log_scale, if given.
     Beyond a limit, log_prob has no derivative with respect to a log-scale that would drive it further out, and keeps
-    the one that leads back: no component is stuck there.
+    the one that leads back: no component is stuck there. (log_prob_per_pixel with fused=False has neither.)
 
     >>> likelihood = LogisticMixture(num_components=5)
     >>> params = torch.zeros(2, likelihood.num_params(channels=3), 8, 8)
@@ -71,6 +72,7 @@ class LogisticMixture:
 
     def num_params(self, channels: int) -> int:
         """ValueError unless there are 1 or 3 channels."""
+        check_int("channels", channels, 1)
         if channels not in (1, 3):
             raise ValueError(f"LogisticMixture is for 1 or 3 channels, got {channels}")
         return self.num_components * (1 + channels * self._num_blocks(channels))
@@ -84,7 +86,9 @@ class LogisticMixture:
 
     @torch.no_grad()
     def init_output_(self, layer: nn.Module, channels: int) -> None:
-        """Components begin side by side over the range, each with its share of it, and the weights at a tenth."""
+        """Set the K means evenly over [-1, 1], each scale to 1 / (2 K) and the mixture weights equal; multiply the
+        layer's weight by 0.1.
+        """
         gain_of(layer).mul_(0.1)
         K = self.num_components
         zeros, means = torch.zeros(K), (2 * torch.arange(K) + 1) / K - 1
@@ -121,12 +125,13 @@ class DiscretizedLogisticMixture(ImageDistribution):
     None, or (..., 3, K, H, W) for three channels: green's mean grows by c0 red, blue's by c1 red + c2 green. All may
     broadcast against each other. num_levels: L; tails: "censored" or "truncated" (see `LogisticMixture`).
 
-    `log_prob` and its gradient are exact for log-scales from -20 up. `mean` and `variance` sum over the levels and are
-    exact without coefficients. With them, each component's later channels are taken at the mean of its earlier ones,
-    and the variance that a shift passes on is added: this neglects what the ends of the range and rounding do to a
-    shift, which is little unless a component reaches an end. `entropy`, of a single channel, sums over the levels too.
-    Without coefficients `cdf` is that of each sub-pixel on its own, (..., C, H, W); with them it would be an integral
-    over the earlier channels. NotImplementedError for `entropy` of 3 channels and for `cdf` with coefficients.
+    `log_prob` and its gradient are as exact as those of `DiscretizedLogisticImages`. `mean` and `variance` sum over the
+    levels and are exact without coefficients. With them, each component's later channels are taken at the mean of its
+    earlier ones, and the variance that a shift passes on is added: this neglects what the ends of the range and
+    rounding do to a shift, which is little unless a component reaches an end. `entropy`, of a single channel, sums over
+    the levels too. Without coefficients `cdf` is that of each sub-pixel on its own, (..., C, H, W); with them it would
+    be an integral over the earlier channels. NotImplementedError for `entropy` of 3 channels and for `cdf` with
+    coefficients.
 
     >>> means = torch.tensor([-0.5, 0.5]).view(1, 2, 1, 1)
     >>> d = DiscretizedLogisticMixture(torch.zeros(2, 4, 4), means, torch.full((1, 2, 1, 1), -3.0))
@@ -154,7 +159,7 @@ class DiscretizedLogisticMixture(ImageDistribution):
         name, given = "DiscretizedLogisticMixture", {"means": means, "log_scales": log_scales}
         if coefficients is not None:
             given["coefficients"] = coefficients
-        real_tensors(name, 4, **given)
+        check_tensors(name, 4, **given)
         logits, *others = real_tensors(name, 3, logits=logits, **given)
         try:
             self.means, self.log_scales, *shared = torch.broadcast_tensors(*others, logits.unsqueeze(-4))
@@ -188,10 +193,8 @@ class DiscretizedLogisticMixture(ImageDistribution):
         return ((variances + from_mean.square()) * weights).sum(-3)
 
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
-        """log p of each pixel in nats, all its channels together: float (..., H, W).
-
-        fused: compute the gradient in the same pass, which is several times faster but rules out second
-            derivatives, `torch.export` and `torch.compile(fullgraph=True)`.
+        """log p of each pixel in nats, all its channels together: float (..., H, W); fused: see `ImageDistribution`.
+        Here it is several times faster.
         """
         batch = self._check(x)
         if not fused:
@@ -311,16 +314,21 @@ def _as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def published_log_prob_per_pixel(params: Tensor, x: Tensor, num_components: int = 10) -> Tensor:
-    """The loss as published, negated, for comparison only: float (B, H, W), in nats.
+    """The loss of the published PixelCNN++, negated, for comparison only: float (B, H, W), in nats.
 
     params: float (B, 10 K, H, W); x: uint8 (B, 3, H, W). Where a bin's mass is below 1e-5 it is replaced by density
-    times bin width, which makes the result up to 2.1 nats per sub-pixel too small. Computed in the [-1, 1] image.
+    times bin width, which makes the result up to 2.15 nats per sub-pixel too small. Computed in the [-1, 1] image.
+    Salimans et al. 2017: `discretized_mix_logistic_loss` in `nn.py` of openai/pixel-cnn. ValueError for other
+    parameters and images.
 
     >>> params, x = torch.zeros(1, 10, 1, 1), torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
     >>> published_log_prob_per_pixel(params, x, num_components=1), LogisticMixture(1)(params).log_prob_per_pixel(x)
     (tensor([[[-3.9312]]]), tensor([[[-3.9312]]]))
     """
     d = LogisticMixture(num_components)(params)
+    if d.coefficients is None:
+        raise ValueError(f"the published loss is for 3 channels, got parameters {tuple(params.shape)}")
+    d._check(x)
     y = scale(x.to(d.means)).unsqueeze(2)
     inverse = torch.exp(-d.log_scales)
     centred = y - couple(d.means, d.coefficients, y, 1)

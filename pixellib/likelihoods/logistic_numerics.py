@@ -25,7 +25,8 @@ Tails = Literal["censored", "truncated"]
 FAR = 40.0  # scales beyond the range: from there on a truncated logistic has its limiting shape to 17 digits
 HUGE = 1e25  # the largest location in levels, so that float32 can still divide it by a scale and sum over an image
 BEYOND = 1e28  # a bin end that takes the whole tail, whatever the location
-WIDE = 20.0  # the largest log-scale of the fused formula, whose product over three channels stays a normal float32
+WIDE = 20.0  # the largest log-scale of the fused formula, whose product over three channels stays a float32
+WIDEST = 60.0  # the largest log-scale whose quantiles are computed: a wider one has the same levels
 SLICE = 2**18  # component evaluations that are computed at once, so that they stay in a processor's cache
 
 
@@ -91,7 +92,7 @@ def cdf(x: Tensor, means: Tensor, log_scales: Tensor, num_levels: int, tails: Ta
 def quantile(u: Tensor, means: Tensor, log_scales: Tensor, num_levels: int, tails: Tails) -> Tensor:
     """The level at which a logistic's distribution function passes u in [0, 1), as a float."""
     half, edge = (num_levels - 1) / 2, num_levels / 2
-    size = half * log_scales.exp()
+    size = half * log_scales.clamp(max=WIDEST).exp()
     if tails == "censored":
         standard = torch.logit(u, torch.finfo(u.dtype).eps / 2)
         return (half * (means + 1) + size * standard).round().clamp(0, num_levels - 1)

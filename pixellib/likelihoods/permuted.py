@@ -1,4 +1,4 @@
-"""Any likelihood of symbols in place of levels: what does it make of values whose neighbours mean something else?"""
+"""A likelihood of permuted levels: it scores the permuted image in place of the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,9 @@ from pixellib.likelihoods.base import ImageDistribution, Kind, Likelihood
 
 
 class Permutation(Protocol):
-    """A one-to-one mapping of levels to symbols, both uint8, such as `pixellib.data.IntensityPermutation`."""
+    """A one-to-one mapping of levels to symbols, such as `pixellib.data.IntensityPermutation`; both are uint8, or int64
+    beyond 256 levels.
+    """
 
     table: Tensor  # (L,): the symbol of each level
 
@@ -81,12 +83,15 @@ class PermutedImages(ImageDistribution):
     """Images x whose permutation follows another distribution: `symbols`, of permutation(x).
 
     `entropy` and `expand` are those of `symbols`. `mean`, `variance` and `cdf` are for one channel; NotImplementedError
-    for more, whose later channels depend on the earlier ones' symbols.
+    for more, whose later channels depend on the earlier ones' symbols. ValueError unless `symbols` has every level of
+    the permutation and no other, which binary images, for instance, have not.
     """
 
     arg_constraints: ClassVar = {}
 
     def __init__(self, symbols: ImageDistribution, permutation: Permutation):
+        if list(symbols.values) != list(range(len(permutation.table))):
+            raise ValueError(f"permuted symbols must be all of 0..{len(permutation.table) - 1}, got {symbols}")
         self.symbols, self.permutation = symbols, permutation
         self.num_levels = symbols.num_levels
         super().__init__(symbols.batch_shape, symbols.event_shape, symbols._validate_args)
@@ -109,15 +114,15 @@ class PermutedImages(ImageDistribution):
         return (p * (levels - (p * levels).sum(-4, keepdim=True)).square()).sum(-4)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return self.symbols.log_prob(self.permutation(x))
+        return self.symbols.log_prob(self._symbols_of(x))
 
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
         """log p of each pixel in nats; fused: as for the symbols."""
-        return self.symbols.log_prob_per_pixel(self.permutation(x), fused)
+        return self.symbols.log_prob_per_pixel(self._symbols_of(x), fused)
 
     def conditional_log_pmf(self, x: Tensor) -> Tensor:
         table = self.permutation.table.to(x.device, torch.int64)
-        return self.symbols.conditional_log_pmf(self.permutation(x)).index_select(-4, table)
+        return self.symbols.conditional_log_pmf(self._symbols_of(x)).index_select(-4, table)
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) of each sub-pixel: float (..., 1, H, W)."""
@@ -140,10 +145,19 @@ class PermutedImages(ImageDistribution):
     def __repr__(self) -> str:
         return f"PermutedImages(symbols: {self.symbols}, permutation: {self.permutation})"
 
+    @property
+    def _device(self) -> torch.device:
+        return self.symbols._device
+
+    def _symbols_of(self, x: Tensor) -> Tensor:
+        """The symbols of images of any type of integers. ValueError as for other distributions."""
+        self._check(x)
+        return self.permutation.table.to(x.device)[x.long()]
+
     def _pmf(self, what: str) -> tuple[Tensor, Tensor]:
         """The probability of each level, (..., L, 1, H, W), and the levels, (L, 1, 1, 1)."""
         if self.event_shape[0] != 1:
             raise NotImplementedError(f"the {what} of permuted images is for 1 channel, got {self.event_shape[0]}")
-        anything = torch.zeros(self.event_shape, dtype=torch.uint8, device=self.permutation.table.device)
+        anything = torch.zeros(self.event_shape, dtype=self.permutation.table.dtype, device=self._device)
         p = self.conditional_log_pmf(anything.expand(*self.batch_shape, *self.event_shape)).exp()
         return p, torch.arange(self.num_levels, device=p.device, dtype=p.dtype).view(-1, 1, 1, 1)

@@ -88,7 +88,7 @@ class _Product(torch.autograd.Function):
         for derivative in derivatives:
             between = [1] * (derivative.dim() - grad.dim())
             above = grad.reshape(*grad.shape[:num_batch], *between, *grad.shape[num_batch:])
-            products.append(derivative * above.to(derivative.dtype))
+            products.append((derivative * above).to(derivative.dtype))
         return tuple(products)
 
     @staticmethod

@@ -45,7 +45,7 @@ class ImageModel(nn.Module, ABC):
         """
 
     def kernels(self) -> list[nn.Parameter]:
-        """The weights of convolutions between features, float (C_out, C_in, kH, kW), which Muon may move.
+        """The weights of convolutions between features, four-dimensional, which Muon may move.
 
         The gains of weight normalisation have four dimensions too, but only one longer than 1: they are left out.
         """

@@ -1,4 +1,4 @@
-"""fit: the one training loop, for every model of the series, on one device or many, resumable to the byte."""
+"""fit: the one training loop, for every model of the series, on one device or many, which can be resumed."""
 
 import signal
 import sys
@@ -25,7 +25,7 @@ from pixellib.training.signals import remembered
 from pixellib.training.step import TrainState
 
 UNITS = ("bits", "nats")
-WINDOW = 50  # steps between looks at the losses, so that a GPU need not wait at every step
+WINDOW = 50  # steps between looks at the losses
 
 
 class OutOfTime(RuntimeError):
@@ -72,15 +72,18 @@ def fit(
     trained before. unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. seed: 0 to 2^32 - 1.
 
     folder: where resume state goes every `save_every` seconds, and TensorBoard scalars if the package tensorboard is
-    installed. A training found there goes on, and ends in the same bytes as one never interrupted, because all noise of
-    a step is seeded by (seed, step, process). The folder is locked meanwhile. identity: what this training is, a
-    mapping that JSON can hold; by default a description of the model, the data and the transform. Settings and seed
-    always belong to it. A resume state of another identity is refused.
+    installed. A training found there goes on. On a CPU, with as many threads and processes, it ends in the same bytes
+    as one never interrupted, because all noise of a step is seeded by (seed, step, process); on a GPU it does so within
+    its rounding. The folder is locked meanwhile. identity: what this training is, a mapping that JSON can hold; by
+    default a description of the model, of its weights if they are not initialised here, of the data and of the
+    transform. Functions and classes are described by their names, so after editing one choose another folder. Settings
+    and seed always belong to it. A resume state of another identity is refused.
 
     compile: let `torch.compile` make one program of the loss and its gradient. It takes a minute or two and a C++
-    compiler, gives the same results within rounding, and is no part of the identity. until: the time, as
-    `time.time()` counts it, after which the state is saved and OutOfTime raised; for one process, where SIGINT (Ctrl-C)
-    and SIGTERM save the state after a step too, and then take their course.
+    compiler, gives the same results within rounding, and is no part of the identity. until: a time, on the clock of
+    `time.time()`; after the first step that ends later, the state is saved and OutOfTime raised. SIGINT (Ctrl-C) and
+    SIGTERM likewise save the state after the current step, and then act as usual. Both need a folder and a single
+    process.
 
     With an initialised process group (see `devices.process_group`) each process takes its share of every batch, under
     DistributedDataParallel.
@@ -105,10 +108,12 @@ def fit(
             if identity is None:
                 identity = describe_training(model, images, labels, validation, validation_labels, transform)
                 identity |= {"initialise": initialise, "unit": unit}
+                if not initialise:
+                    identity["weights"] = checkpoints.weights_sha256(model.state_dict())
             identity = {**identity, "settings": asdict(settings), "seed": seed}
             kept = _find_state(path, identity, progress)
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
-        torch.manual_seed(seed)
+        seeds.seed_global(seed, device)
         if initialise and not kept:
             model.initialise(images)
         state = TrainState(model.to(device).train(), settings, seed, device, path, identity, compile)
@@ -171,7 +176,8 @@ class _Log:
             total=state.settings.steps, initial=state.num_steps, desc="train", unit="step",
             disable=not progress or state.rank > 0, mininterval=0.5 if sys.stderr.isatty() else 20.0,
         )  # fmt: skip
-        self.writer = _tensorboard(state.path.parent, state.num_steps) if state.path and state.rank == 0 else None
+        writes = state.path and state.rank == 0 and state.num_steps < state.settings.steps
+        self.writer = _tensorboard(state.path.parent, state.num_steps) if writes else None
 
     def add_losses(self, losses: Tensor) -> None:
         mean = self._in_unit(losses.mean().item())
@@ -232,6 +238,12 @@ def _check_arguments(
     check_data(images, labels)
     if validation is not None:
         check_data(validation, validation_labels, "validation ")
+        if len(validation) == 0:
+            raise ValueError("there are no validation images")
+        if (labels is None) != (validation_labels is None):
+            raise ValueError("labels and validation_labels belong together: give both, or neither")
+    elif validation_labels is not None:
+        raise ValueError("validation_labels need validation images")
     if unit not in UNITS:
         raise ValueError(f"unknown unit {unit!r}; choose one of {', '.join(UNITS)}")
     world, size = devices.world_and_rank()[0], settings.batch_size
@@ -266,9 +278,9 @@ def _find_state(path: Path, identity: Mapping[str, Any], progress: bool) -> dict
 
 
 def _tensorboard(folder: Path, start: int):
-    """A writer of scalars, which replaces those of later steps; None where tensorboard is not installed."""
+    """A writer of scalars, which replaces those of steps after `start`; None where tensorboard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter  # takes a second: only where it is used
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)

@@ -15,12 +15,12 @@ class Settings:
 
     steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam. muon_lr: learning
     rate of Muon, which then moves the model's `kernels` in place of Adam; or None. Both follow `warmup_steps` of linear
-    rise, then `schedule`: "constant", "cosine" (to zero at the last step), "exponential" (times `decay` per step) or
-    "wsd" (constant, then in a straight line to zero over the last part of the steps, whose share is `decay`).
-    betas, eps: of Adam. ema_decay: decay per step of the exponential moving average of the weights (see
-    `optim.averaged_model`), or None. max_grad_norm: longer gradients are shortened to this norm, or None. accumulate:
-    parts that a batch is split into. precision: "auto", "bf16" or "fp32". validate_every: steps between validations; 0:
-    only at the end.
+    rise, then `schedule`: "constant", "cosine" (half a wave, which would reach zero one step after the last),
+    "exponential" (times `decay` per step) or "wsd" (constant, then in a straight line towards the same zero over the
+    last part of the steps, whose share is `decay`). betas, eps: of Adam. ema_decay: decay per step of the exponential
+    moving average of the weights (see `optim.averaged_model`), or None. max_grad_norm: longer gradients are shortened
+    to this norm, or None. accumulate: parts that a batch is split into; free bits then hold for the mean of each part.
+    precision: "auto", "bf16" or "fp32". validate_every: steps between validations; 0: only at the end.
 
     ValueError, naming the argument, for a value out of range.
 
@@ -62,6 +62,8 @@ class Settings:
             _check("betas", beta, Real, lambda v: 0 <= v < 1, "at least 0 and below 1")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
+        if self.decay != 1 and self.schedule in ("constant", "cosine"):
+            raise ValueError(f"decay is for the schedules exponential and wsd, not for {self.schedule}")
         devices.check_precision(self.precision)
 
     def lr_factor(self, step: int) -> float:

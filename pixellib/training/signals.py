@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def remembered(asked_for: bool = True) -> Iterator[list[int]]:
     """A list to which the first SIGINT or SIGTERM is added, instead of taking its course; a second one takes it.
 
-    Does nothing, and the list stays empty, unless it is asked for, in other threads than the main one, and for a signal
-    that the process ignores.
+    Without `asked_for`, or outside the main thread, no handler is installed and the list stays empty. A signal that the
+    process ignores stays ignored.
 
     >>> with remembered() as signals:
     ...     signal.raise_signal(signal.SIGTERM)

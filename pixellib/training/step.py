@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -121,9 +122,12 @@ class TrainState:
         return losses
 
     def take_mean_loss(self) -> float:
-        """The mean of the losses taken since the last call."""
-        mean, self._sum, self._count = self._sum / self._count, 0.0, 0
-        return mean
+        """The mean of the losses taken since the last call, over all processes."""
+        total = torch.tensor([self._sum, self._count], dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            dist.all_reduce(total)
+        self._sum, self._count = 0.0, 0
+        return (total[0] / total[1]).item()
 
     def save(self) -> None:
         """Write the resume state. All losses up to here must have been taken, so that a bad state is never saved."""
@@ -174,6 +178,8 @@ class _Objective(nn.Module):
 
 def _optimisers(model: ImageModel, settings: Settings) -> list[torch.optim.Optimizer]:
     kernels = model.kernels() if settings.muon_lr else []
+    if settings.muon_lr and not kernels:
+        raise ValueError(f"muon_lr is for models with kernels, and {type(model).__name__} has none")
     others = [p for p in model.parameters() if not any(p is kernel for kernel in kernels)]
     adam = torch.optim.Adam(others, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
     return [adam, Muon(kernels, lr=settings.muon_lr)] if kernels else [adam]

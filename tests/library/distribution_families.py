@@ -23,10 +23,10 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def tensors(*shapes, dtype=torch.float64, seed=0):
+def tensors(*shapes, dtype=torch.float64, seed=0, device="cpu"):
     """Normal parameters of these shapes, always the same."""
     generator = seeded(seed)
-    return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
+    return [torch.randn(shape, generator=generator, dtype=dtype).to(device) for shape in shapes]
 
 
 def bernoulli(*batch, channels=C, size=(H, W), **options):

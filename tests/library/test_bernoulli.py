@@ -79,6 +79,10 @@ def test_half_precision_logits_become_float32_before_anything_is_summed(dtype):
     assert slope.dtype == dtype
     expected = (x == 255).double() - logits.double().sigmoid()
     torch.testing.assert_close(slope.double(), expected, atol=4e-3, rtol=0)
+    small = torch.tensor([10.0, 20.0], dtype=dtype).view(2, 1, 1, 1).requires_grad_()
+    black = torch.zeros(2, 1, 1, 1, dtype=torch.uint8)
+    (slope,) = torch.autograd.grad(1e-3 * LIKELIHOOD(small).log_prob(black).sum(), small)
+    torch.testing.assert_close(slope.flatten().float(), torch.full((2,), -1e-3), rtol=4e-3, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Checkpoints appear whole or not at all, and whatever is wrong with one is said in one line that names it."""
 
 import json
+import math
 import os
 import pickle
 import struct
@@ -68,6 +69,24 @@ def test_half_precision_halves_what_floats_and_nothing_else(tmp_path):
     }
     again, _ = checkpoints.load(checkpoints.save(tmp_path / "again", tensors, {}, dtype=torch.float16))
     assert all(torch.equal(again[name], tensors[name]) for name in tensors), "a second rounding changes nothing"
+
+
+def test_numbers_that_half_precision_cannot_hold_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"large holds numbers that are too large for torch\.float16"):
+        checkpoints.save(tmp_path / "a", {"large": torch.tensor([1e5])}, {}, dtype=torch.float16)
+    checkpoints.save(tmp_path / "a", {"infinite": torch.tensor([math.inf])}, {}, dtype=torch.float16)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_broken(tmp_path, monkeypatch):
+    """The advice to delete it would destroy a good state."""
+    path = checkpoints.save_resume(tmp_path / "resume.pt", {"identity": {}})
+
+    def forbidden(*_):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(checkpoints.zipfile, "ZipFile", forbidden)
+    with pytest.raises(PermissionError, match="not yours"):
+        checkpoints.load_resume(path)
 
 
 def test_a_model_restored_from_half_precision_keeps_its_own_dtype(tmp_path):

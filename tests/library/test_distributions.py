@@ -13,14 +13,18 @@ from distribution_families import (
     bernoulli,
     coupled,
     gaussian,
+    grey_bernoulli,
     logistic,
     mixture,
     permuted,
     seeded,
     tensors,
+    truncated,
 )
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributions import Distribution, constraints
 
+from pixellib.data import IntensityPermutation
 from pixellib.likelihoods import (
     Categorical,
     CategoricalImages,
@@ -29,7 +33,10 @@ from pixellib.likelihoods import (
     DiscretizedLogisticMixture,
     Gaussian,
     LogisticMixture,
+    base,
+    logistic_numerics,
 )
+from pixellib.likelihoods import bernoulli as bernoulli_module
 
 BATCHES = [(), (2,), (4, 2)]
 
@@ -147,7 +154,6 @@ def test_the_support_is_where_log_prob_answers(family):
     d = family()
     for value in (-1, 0, 1, 7, 127, 255, 256, 1000):
         x = torch.full((C, H, W), value)
-        x = x if family is not permuted or not 0 <= value < 256 else x.byte()
         if d.support.check(x):
             assert torch.isfinite(d.log_prob(x))
         else:
@@ -233,3 +239,21 @@ def test_a_likelihood_gives_the_distribution_of_its_unpacked_parameters(channels
         torch.testing.assert_close(one, other)
         gradients = [torch.autograd.grad(t.square().sum(), params, retain_graph=True)[0] for t in (one, other)]
         torch.testing.assert_close(*gradients)
+
+
+@of_each_family
+def test_nothing_is_made_on_another_device_than_the_parameters(family, monkeypatch):
+    """Fake tensors have a device but no values, at which nothing may look; mixing devices is an error as on a GPU."""
+    for module in (base, bernoulli_module, logistic_numerics):
+        monkeypatch.setattr(module, "known", lambda t: None)
+    monkeypatch.setattr(logistic_numerics, "_extremes", lambda t: (0.0, 0.0))
+    monkeypatch.setattr(IntensityPermutation, "inverse", lambda self, x: self.inverse_table.to(x.device)[x.int()])
+    channels = 3 if family in (coupled, truncated) else 1
+    with FakeTensorMode():
+        d, x = family(3, channels=channels, device="cuda"), torch.zeros(3, channels, H, W, dtype=torch.uint8).cuda()
+        made = [d.log_prob(x), d.conditional_log_pmf(x), d.mean, d.variance, d.sample((2,))]
+        if channels == 1 and family is not grey_bernoulli:
+            made += [d.cdf(x), d.entropy()]
+            single = family(channels=1, size=(1, 1), device="cuda")
+            made += [single.enumerate_support()] if single.has_enumerate_support else []
+        assert {t.device.type for t in made} == {"cuda"}

@@ -130,6 +130,8 @@ def test_absurd_scales_have_their_limit_and_a_gradient(log_scale, tails):
         torch.testing.assert_close(log_p, torch.tensor(expected, dtype=dtype), rtol=1e-5, atol=0)
         torch.testing.assert_close(slope, torch.tensor(slopes, dtype=dtype), rtol=1e-5, atol=1e-5)
         assert torch.isfinite(likelihood(params).mean).all()
+        drawn = likelihood(params[:1]).sample((400,)).float()
+        assert 90 < drawn.mean() < 165, "as much above the middle as below it"
 
 
 @pytest.mark.parametrize("log_scale", [3.0, 7.0, 10.0, 15.0])

@@ -162,6 +162,8 @@ def test_an_evaluation_repeats_and_leaves_model_and_generator_as_they_were(iwae,
         ({"num_samples": 5}, "Given has no log-weights: num_samples is for models with latent variables"),
         ({"device": "meta"}, "device 'meta' is not available here"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
+        ({"batch_size": 2.5}, "batch_size must be an integer, got 2.5"),
+        ({"num_samples": 2.5}, "num_samples must be an integer, got 2.5"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(arguments, complaint):
@@ -172,9 +174,27 @@ def test_what_cannot_be_evaluated_is_refused(arguments, complaint):
     assert model.training
 
 
-def test_a_bound_is_refused_for_models_without_log_weights():
+def test_a_bound_is_refused_for_models_without_log_weights(iwae, digits):
     with pytest.raises(ValueError, match="Given has no log-weights"):
         m_sample_bound(Given(), numbered(3), 5)
+    with pytest.raises(ValueError, match="there are no images to evaluate"):
+        m_sample_bound(iwae, digits[:0], 5)
+
+
+def test_labels_are_not_dropped_where_log_weights_take_none(iwae, digits):
+    with pytest.raises(ValueError, match="labels cannot be combined with num_samples"):
+        evaluate(iwae, digits[:3], labels=torch.zeros(3), num_samples=2)
+
+
+def test_one_number_for_each_image_is_demanded():
+    """A scalar would be spread over all images, and look like a perfect agreement between them."""
+
+    class Scalar(Given):
+        def log_prob(self, x, condition=None):
+            return torch.zeros(())
+
+    with pytest.raises(ValueError, match=r"one log-probability for each of 3 images, got \(\)"):
+        evaluate(Scalar(), numbered(3))
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -58,6 +58,18 @@ def test_what_is_no_file_is_refused_before_anything_is_written(tmp_path):
     assert files.kind_of_file("/dev/null") == "device"
 
 
+def test_rights_are_those_of_the_umask_or_of_the_file_that_is_replaced(tmp_path):
+    path, before = tmp_path / "a", os.umask(0o077)
+    try:
+        files.replace(path, b"one")
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.chmod(0o664)
+        files.replace(path, b"two")
+        assert path.stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
 def test_a_path_that_is_not_utf8_is_refused_in_one_line(tmp_path):
     path = tmp_path / os.fsdecode(b"bad\xff")
     for function in (write, files.read_json, checkpoints.load, checkpoints.read_header, checkpoints.load_resume):

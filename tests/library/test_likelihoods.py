@@ -171,11 +171,12 @@ def test_samples_follow_the_pmf(likelihood, channels):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("likelihood", MASSES.values(), ids=MASSES)
 def test_the_mean_is_that_of_the_samples(likelihood, channels):
-    """Within five standard errors; with coupled channels the neglected clipping is far smaller than that here."""
+    """Within five standard errors, and half a level for the clipping that is neglected where channels are coupled."""
     given_ = params(likelihood, channels, 1, 1, batch=(1,), spread=0.3, dtype=torch.float64, seed=2)
     x = likelihood(given_.expand(-1, -1, 200, 200)).sample(generator=generator(1)).double()
     error = x.std((2, 3)) / 200
-    assert ((likelihood(given_).mean[..., 0, 0] - x.mean((2, 3))).abs() < 5 * error + 0.5).all()
+    neglected = 0.5 if likelihood.coupled_channels and channels == 3 else 0
+    assert ((likelihood(given_).mean[..., 0, 0] - x.mean((2, 3))).abs() < 5 * error + neglected).all()
 
 
 @pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixellib.data import IntensityPermutation
-from pixellib.likelihoods import Categorical, DiscretizedLogistic, LogisticMixture, Permuted
+from pixellib.likelihoods import (
+    Bernoulli,
+    Categorical,
+    CategoricalImages,
+    DiscretizedLogistic,
+    LogisticMixture,
+    Permuted,
+    PermutedImages,
+)
 from pixellib.models import GatedPixelCNN
 
 HEADS = [Categorical(), DiscretizedLogistic(), LogisticMixture(3), LogisticMixture(3, "truncated")]
@@ -73,3 +81,19 @@ def test_a_network_with_permuted_targets_samples_what_it_scores():
 def test_a_permutation_of_other_levels_is_refused():
     with pytest.raises(ValueError, match="a likelihood of 256 levels needs as many symbols, got 8"):
         Permuted(Categorical(), IntensityPermutation(8))
+    with pytest.raises(ValueError, match=r"permuted symbols must be all of 0\.\.7, got CategoricalImages"):
+        PermutedImages(CategoricalImages(torch.zeros(1, 256, 1, 1)), IntensityPermutation(8))
+    with pytest.raises(ValueError, match=r"permuted symbols must be all of 0\.\.255, got BernoulliImages"):
+        Permuted(Bernoulli(), IntensityPermutation())(torch.zeros(1, 1, 2, 2))
+
+
+def test_more_than_256_symbols_have_their_moments_too():
+    d = Permuted(Categorical(512), IntensityPermutation(512, seed=1))(torch.zeros(1, 512, 2, 2))
+    torch.testing.assert_close(d.mean, torch.full_like(d.mean, 255.5))
+    assert d.cdf(torch.full((1, 1, 2, 2), 511)).eq(1).all()
+
+
+def test_levels_may_be_integers_of_any_type_and_mapped_over():
+    d, x = Permuted(Categorical(), IntensityPermutation(seed=1))(params(Categorical(), 1)), images(1)
+    assert torch.equal(d.log_prob(x.long()), d.log_prob(x))
+    assert torch.equal(torch.vmap(d.log_prob)(torch.stack([x, x]))[1], d.log_prob(x))

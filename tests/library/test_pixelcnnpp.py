@@ -117,6 +117,7 @@ def test_a_broken_mapping_is_refused_by_name(arrays):
 
     for broken, complaint in (
         ({}, r"33 n \+ 24 layers.* got 0 variables"),
+        ({"Variable_1": np.zeros(2)}, r"33 n \+ 24 layers.* got 0 variables"),  # the optimiser's are ignored
         ({"model/conv2d_0/V": np.zeros((2, 3, 4, 6))}, r"33 n \+ 24 layers.* got 1 variables of 1 layers"),
         (without("model/conv2d_0/V"), r"33 n \+ 24 layers"),
         (without("model/conv2d_7/V"), r"1 variables are missing \(model/conv2d_7/V\), 0 too many"),

@@ -114,6 +114,8 @@ def test_bad_input(x):
         ({"num_layers": 0}, "num_layers"),
         ({"free_bits": -1.0}, "free_bits must be finite and not below zero, got -1.0"),
         ({"beta": -1.0}, "beta"),
+        ({"beta": 0.5, "num_samples": 2}, "beta and free_bits are for num_samples=1, got 0.5 and 0.0 for 2"),
+        ({"free_bits": 1.0, "num_samples": 2}, "beta and free_bits are for num_samples=1, got 1.0 and 1.0 for 2"),
         ({"depth": -1}, "depth"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -353,6 +353,8 @@ def test_a_time_to_stop_needs_a_folder():
         ({"betas": (0.9, 1.0)}, "betas must be at least 0 and below 1, got 1.0"),
         ({"betas": (0.9,)}, r"betas must be a pair of numbers, got \(0.9,\)"),
         ({"eps": -1e-8}, "eps must be a number of at least 0, got -1e-08"),
+        ({"decay": 0.5, "schedule": "cosine"}, "decay is for the schedules exponential and wsd, not for cosine"),
+        ({"muon_lr": 0.1}, "muon_lr is for models with kernels, and Slope has none"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, complaint):
@@ -390,6 +392,10 @@ def test_a_training_may_be_longer_than_any_counter(tmp_path):
             {"images": BLANK[0]},
             r"images must be uint8, .* \(N, C, H, W\), got torch.uint8 of shape \(1, 2, 2\)",
         ),
+        ({"validation": BLANK[:0]}, "there are no validation images"),
+        ({"validation_labels": torch.zeros(8).long()}, "validation_labels need validation images"),
+        ({"labels": torch.zeros(8).long(), "validation": BLANK}, "labels and validation_labels belong together"),
+        ({"validation": BLANK, "validation_labels": torch.zeros(8).long()}, "labels and validation_labels belong"),
         ({"unit": "bit"}, "unknown unit 'bit'; choose one of bits, nats"),
         ({"seed": 2**70}, r"seed must be an integer from 0 to 2\^32 - 1, got"),
         ({"seed": -1}, r"seed must be an integer from 0 to 2\^32 - 1, got -1"),
@@ -466,4 +472,6 @@ def test_scalars_and_bar_show_the_loss_in_the_unit_asked(tmp_path, capsys):
             scalars = events.Scalars(tag)
             assert [event.step for event in scalars] == steps
             assert [event.value for event in scalars] == pytest.approx([value * in_unit] * len(steps), rel=1e-5)
+        fit(Constant(), BLANK, settings, validation=BLANK, unit=unit, device="cpu", folder=tmp_path / unit)
+        assert len(events.Reload().Scalars(f"loss/train ({unit})")) == 4, "a training that is done writes nothing"
         assert "120/120" in (shown := capsys.readouterr().err) and f"{7 * in_unit:.4f} {unit}" in shown

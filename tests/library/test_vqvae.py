@@ -30,6 +30,15 @@ def test_an_image_becomes_the_nearest_codes_and_they_an_image():
     assert model.sample(3).shape == (3, 1, 8, 8)
 
 
+def test_autocasting_does_not_change_which_code_is_nearest():
+    model = build(num_codes=64)
+    features = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 10 + 1
+    model.codebook.weight.data = features.movedim(1, -1).flatten(0, -2)[:64]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model._nearest(features)
+    assert torch.equal(rounded, model._nearest(features)) and rounded.unique().numel() == 64
+
+
 def test_the_bound_is_below_the_sum_over_all_codes():
     """With few codes log p(x) can be computed: log of the mean over every possible z."""
     model, x = build(num_codes=3, likelihood=Categorical()).double(), images(2)

@@ -18,8 +18,11 @@ AVERAGE = "/ExponentialMovingAverage"
 def openai_pixelcnnpp(arrays: Mapping[str, np.ndarray]) -> PixelCNNpp:
     """The PixelCNN++ whose variables its authors published, by name: "model/conv2d_0/V", ".../g", ".../b" and so on.
 
-    Where there is an exponential average of a variable it is taken. Depth, width and number of components follow from
-    the arrays. ValueError naming what is missing, superfluous or of another shape.
+    Their checkpoint is read with TensorFlow: `r = tf.train.load_checkpoint(path)`, and then
+    `{name: r.get_tensor(name) for name in r.get_variable_to_shape_map()}`. Where there is an exponential average of a
+    variable it is taken; variables outside "model/", such as the optimiser's, are ignored. Depth, width and number of
+    components follow from the arrays. The model is in eval mode. ValueError naming what is missing, superfluous (as the
+    weights of a class are) or of another shape.
     """
     values = {name: arrays[name + AVERAGE if name + AVERAGE in arrays else name] for name in _plain_names(arrays)}
     layers = {name.rpartition("/")[0] for name in values if re.fullmatch(r"model/\w+_\d+/\w", name)}
@@ -42,7 +45,7 @@ def openai_pixelcnnpp(arrays: Mapping[str, np.ndarray]) -> PixelCNNpp:
 
 
 def _plain_names(arrays: Mapping) -> set[str]:
-    return {name.removesuffix(AVERAGE) for name in arrays}
+    return {name.removesuffix(AVERAGE) for name in arrays if name.startswith("model/")}
 
 
 @torch.no_grad()

@@ -118,8 +118,9 @@ class CausalConv2d(nn.Module):
     input and each output feature belongs to, int64 (C_in,) and (C_out,). At its own pixel an output then sees inputs of
     its channel and of earlier ones; with strict=True, of earlier ones only.
 
-    Pixel by pixel it works only where right = 0, because what lies to the right is not known then. stride: the output
-    has a place for every so many rows and columns of the input, and sees from there; in between, a step gives None.
+    Pixel by pixel it works only where right = 0 or current = False: what lies to the right in this row is not known
+    then. stride: the output has a place for every so many rows and columns of the input, and sees from there; in
+    between, a step gives None.
 
     >>> CausalConv2d(1, 8, above=1, left=1, right=1)(torch.zeros(2, 1, 5, 5)).shape
     torch.Size([2, 8, 5, 5])

@@ -7,7 +7,8 @@ normalization", NIPS 2016.
 Deviations from the paper: where its figure and text disagree about the number of layers, the released code decides.
 Deviations from the released code: the likelihood is exact where the code replaces small masses by a density; any other
 likelihood may be used, then autoregressive over the channels if its parameters serve single ones; the options
-`embedding`, `num_head_filters`, `init_output`, `num_scales`, `data_init` and `output_std` are ours.
+`embedding`, `num_head_filters`, `init_output`, `num_scales`, `data_init` and `output_std` are ours; gains and biases
+are initialised from 64 images (there 100); the weights of a class begin at zero; samples are integers.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The layers of PixelCNN++ between its first and its last: residual blocks at three scales."""
+"""The layers of PixelCNN++ between its first and its last: residual blocks at several scales."""
 
 from collections.abc import Iterator
 

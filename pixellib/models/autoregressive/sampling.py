@@ -149,8 +149,7 @@ def _draw(pixels: Distribution, temperature: float, generator: torch.Generator |
     for channel in range(x.shape[1]):  # what was drawn above is replaced, channel by channel
         log_p = pixels.conditional_log_pmf(x)[:, :, channel, 0, 0]
         drawn = torch.multinomial((log_p / temperature).softmax(1), 1, generator=generator)[:, 0]
-        values = getattr(pixels, "values", None)  # None: the levels 0..L-1
-        x[:, channel, 0, 0] = drawn if values is None else torch.tensor(values, device=x.device)[drawn]
+        x[:, channel, 0, 0] = torch.tensor(pixels.values, device=x.device)[drawn]
     return x
 
 

@@ -9,7 +9,7 @@ def assert_invertible(layer: nn.Module, z: Tensor, atol: float = 1e-4, **options
     """Check that `layer.inverse` undoes `layer(z)`, and that its second result is the log of |det Jacobian|.
 
     z: float (B, ...), with few numbers in each image, because the whole Jacobian is made. options: passed on to both.
-    AssertionError says which of the two fails and by how much.
+    AssertionError says what fails and by how much.
 
     >>> from pixellib.models.flows.layers import Squeeze
     >>> assert_invertible(Squeeze(), torch.randn(2, 1, 4, 4))
@@ -20,7 +20,7 @@ def assert_invertible(layer: nn.Module, z: Tensor, atol: float = 1e-4, **options
         assert error <= atol, f"the inverse is off by up to {error:.2g}"
         other = torch.randn_like(y)
         error = (layer(layer.inverse(other, **options), **options)[0] - other).abs().max().item()
-        assert error <= atol, f"what is undone first and done then is off by up to {error:.2g}"
+        assert error <= atol, f"layer(layer.inverse(y)) differs from y by up to {error:.2g}"
     for i in range(len(z)):
         one = {name: value[i, None] for name, value in options.items()}
         jacobian = jacrev(lambda v, one=one: layer(v[None], **one)[0].flatten())(z[i]).flatten(1)

@@ -54,6 +54,8 @@ class LatentModel(WeightedModel):
     ):
         super().__init__()
         self.channels, self.size = channels, check_shape(channels, size)
+        if not hasattr(num_latents, "__len__"):
+            raise ValueError(f"num_latents must be a sequence, one number for each stochastic layer, got {num_latents}")
         self.num_latents, self.num_samples = tuple(num_latents), num_samples
         check_counts(num_samples=num_samples, **{"the length of num_latents": len(self.num_latents)})
         check_counts(**{f"num_latents[{i}]": count for i, count in enumerate(self.num_latents)})
@@ -112,16 +114,19 @@ class LatentModel(WeightedModel):
 
     @torch.no_grad()
     def kl_per_layer(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """KL(q || p) of each layer from the top, float32 (L, B), in nats, given one draw of the latents on either side.
+        """The terms of KL(q(z | x) || p(z)), one for each layer from the top, float32 (L, B), in nats.
 
-        ValueError for images of another shape.
+        That of the top layer is in closed form, given the latents below it. Those below are estimates from one draw,
+        such as log q(z1 | x) - log p(z1 | z2), and can be negative for a single image. ValueError for images of another
+        shape.
         """
         check_images(x, self.channels, self.size)
         q, divergences = Normal(*self.encode(x), validate_args=False), []
         for encoder, decoder in zip(self.encoders[1:], self.decoders[1:], strict=True):
-            above = Normal(*gaussian(encoder(draw_from(q, generator))), validate_args=False)
+            z = draw_from(q, generator)
+            above = Normal(*gaussian(encoder(z)), validate_args=False)
             prior = Normal(*gaussian(decoder(draw_from(above, generator))), validate_args=False)
-            divergences.append(kl_divergence(q, prior).sum(-1))
+            divergences.append((q.log_prob(z) - prior.log_prob(z)).sum(-1))  # the z above was drawn for this one
             q = above
         standard = Normal(torch.zeros_like(q.mean), torch.ones_like(q.stddev), validate_args=False)
         divergences.append(kl_divergence(q, standard).sum(-1))
@@ -185,7 +190,9 @@ def check_beta(beta: float) -> None:
 
 
 def gaussian(output: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, in at least float32: what a network put side by side in dimension `dim`."""
+    """Mean and standard deviation, in at least float32, from a network's output, which holds means and log standard
+    deviations one after the other in dimension `dim`.
+    """
     mean, log_std = at_least_float32(output).chunk(2, dim)
     return mean, log_std.exp()
 

@@ -42,12 +42,11 @@ class Draw:
 class LayeredVAE(WeightedModel):
     """A subclass defines `draws_from_q`; bounds, the loss and the KL divergence of each layer follow.
 
-    num_samples: M of the bound. beta, free_bits: of the loss with one sample, where beta max(KL, free_bits) takes the
-    place of each layer's KL divergence averaged over the batch, in nats; bounds are always reported without them.
-    likelihood: Bernoulli() unless given.
+    num_samples: M of the bound. beta, free_bits: the loss has beta max(KL, free_bits) for each layer, where KL is the
+    mean over a batch in nats; `log_prob` and `log_weights` never use them. likelihood: Bernoulli() unless given.
 
-    ValueError for num_samples below 1, for beta that is not positive and finite, and for free_bits that are not finite
-    or below zero.
+    ValueError for num_samples below 1, for beta that is not positive and finite, for free_bits that are not finite or
+    below zero, and for beta or free_bits together with several samples, whose loss is -L_M.
     """
 
     def __init__(self, num_samples: int, beta: float, free_bits: float, likelihood: Likelihood | None):
@@ -56,6 +55,8 @@ class LayeredVAE(WeightedModel):
         check_beta(beta)
         if not 0 <= free_bits < math.inf:
             raise ValueError(f"free_bits must be finite and not below zero, got {free_bits}")
+        if num_samples > 1 and (beta != 1 or free_bits):
+            raise ValueError(f"beta and free_bits are for num_samples=1, got {beta} and {free_bits} for {num_samples}")
         self.num_samples, self.beta, self.free_bits = num_samples, beta, free_bits
         self.likelihood = check_likelihood(Bernoulli() if likelihood is None else likelihood)
 

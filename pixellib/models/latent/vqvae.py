@@ -145,7 +145,8 @@ class VQVAE(ImageModel):
     def _nearest(self, features: Tensor) -> Tensor:
         """The code next to each feature vector of (B, D, h, w): int64 (B, h, w)."""
         codes = self.codebook.weight
-        products = torch.einsum("bdhw,kd->bkhw", features.to(codes.dtype), codes)
+        with torch.autocast(features.device.type, enabled=False):  # in bfloat16 another code may seem the nearest
+            products = torch.einsum("bdhw,kd->bkhw", features.to(codes.dtype), codes)
         return (codes.square().sum(1)[:, None, None] - 2 * products).argmin(1)
 
     def _vectors(self, codes: Tensor) -> Tensor:
