@@ -27,7 +27,7 @@ help:  ## this list
 	@echo "  PYTHON       the Python 3.11 to 3.13 that .venv is made from (default: python3)"
 	@echo "  TORCH_INDEX  where torch comes from; without a GPU this saves gigabytes:"
 	@echo "               make env TORCH_INDEX=https://download.pytorch.org/whl/cpu"
-	@echo "  OPTIONS      more options for snakemake, pytest or pixellib train"
+	@echo "  OPTIONS      more options for what the target runs (snakemake, pytest, pixellib train, jupyter lab, pip-audit)"
 	@echo
 	@echo "From the environment: PIXELLIB_DATA, where fetched data are kept; PIXELLIB_RUNS, where runs are trained (build/runs)"
 
@@ -55,7 +55,7 @@ figures: env  ## run every notebook, rebuild figures/ and the site in build/
 
 test: lint env  ## everything that must hold: style, imports, what is committed, tests, examples in docstrings
 	@$(PY) pixellib check
-	@$(PY) pytest -m "not slow" -n auto --dist loadgroup $(OPTIONS)
+	@$(PY) pytest -m "not slow" -n $(or $(JOBS),auto) --dist loadgroup $(OPTIONS)
 
 test-library: $(LIBRARY)  ## the library's tests and examples alone, without the series
 	@$(PY) pytest -m "not slow" -n auto --dist loadgroup tests/library pixellib $(OPTIONS)
@@ -96,5 +96,6 @@ bench: env  ## the speed measurements
 publish: env  ## run every notebook and put the outputs into the sources
 	@$(PY) pixellib publish $(JOBS_FLAG)
 
-clean:  ## remove what was built (.venv stays)
-	rm -rf build .snakemake
+clean:  ## remove what was built, but neither .venv nor trainings (build/runs)
+	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name runs ! -name build.lock -exec rm -rf {} +
+	rm -rf .snakemake

@@ -13,6 +13,7 @@ source changes, or one of the files that its outputs depend on (pixellib/series/
 import sys
 from glob import glob
 
+from pixellib import files
 from pixellib.series import notebook_inputs, paths
 
 PROFILE = config.get("profile", "reference")
@@ -20,6 +21,8 @@ BUILD = f"build/{PROFILE}"
 RUNS = str(paths.WORK).removeprefix(f"{paths.ROOT}/")
 SITE = ["pixellib/series/site/render.py", *glob("pixellib/series/site/[st]*/**/*.*", recursive=True)]
 NAMES = sorted(glob_wildcards(r"notebooks/{name,\d\d_\w+}.ipynb").name)
+LIST = f"{BUILD}/notebooks.txt"  # changes when a notebook comes or goes, and with it the links between pages
+files.replace(LIST, "\n".join(NAMES).encode())
 
 
 wildcard_constraints:
@@ -50,7 +53,7 @@ rule notebook:
         f"{BUILD}/logs/{{name}}.log",
     threads: int(config.get("threads", 1))
     resources:
-        mem_mb=4000,
+        mem_mb=4000 if PROFILE != "paper" else 32000,
         runtime=60 if PROFILE != "paper" else 2880,
     shell:
         "OMP_NUM_THREADS={threads} {sys.executable:q} -m pixellib notebook {wildcards.name} --profile {PROFILE}"
@@ -92,7 +95,7 @@ rule run:
         run=r"[a-z0-9-]+",
     threads: int(config.get("threads", 1))
     resources:
-        mem_mb=4000,
+        mem_mb=4000 if PROFILE != "paper" else 32000,
         runtime=120 if PROFILE != "paper" else 2880,
     shell:
         "OMP_NUM_THREADS={threads} {sys.executable:q} -m pixellib train {wildcards.run} --profile {PROFILE}"
@@ -103,6 +106,7 @@ rule page:
     input:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
         site=SITE,
+        names=LIST,
     output:
         f"{BUILD}/site/{{name}}.html",
         f"{BUILD}/site/{{name}}.ipynb",
@@ -116,6 +120,7 @@ rule front:
     input:
         executed=expand("{build}/notebooks/{name}.ipynb", build=BUILD, name=NAMES),
         site=SITE,
+        names=LIST,
     output:
         f"{BUILD}/site/index.html",
         f"{BUILD}/site/playground.html",

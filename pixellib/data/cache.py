@@ -23,7 +23,7 @@ Source = Callable[[Path], dict[str, Arrays]]
 def cache_dir() -> Path:
     """Folder of fetched data: ``$PIXELLIB_DATA``, else ``pixellib`` in the user's cache folder."""
     if chosen := os.environ.get("PIXELLIB_DATA"):
-        return Path(chosen).expanduser()
+        return Path(chosen).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixellib"
 
 

@@ -28,12 +28,15 @@ def build(profile: str = "reference", jobs: int | None = None, options: Sequence
     busy = "another build is at work in this checkout; waiting for it to end"
     with execute.lock(paths.ROOT / "build" / "build.lock", busy):
         start = time.time()
+        if not options:
+            _remove_outdated(profile)
         code = _snakemake(profile, jobs, options)
         if options:  # who asks snakemake for something wants to read its answer
             print(_log(profile, "snakemake").read_text(errors="replace"), end="", file=sys.stderr)
         if code != 0:
             _report(profile, start)
-            raise RuntimeError(f"the {profile} build is not complete; `make figures` goes on from here")
+            command = "sweep" if "sweep" in options else "figures"
+            raise RuntimeError(f"the {profile} build is not complete; `make {command}` goes on from here")
         if options:
             print(f"snakemake succeeded with {' '.join(options)}; nothing was promoted", file=sys.stderr)
             return
@@ -61,9 +64,19 @@ def promote() -> list[str]:
     return [name for name, png in figures.items() if files.replace(paths.ROOT / "figures" / f"{name}.png", png)]
 
 
-def executed(name: str) -> Path:
-    """Where the reference build keeps an executed notebook."""
-    return paths.ROOT / "build" / "reference" / "notebooks" / f"{name}.ipynb"
+def executed(name: str, profile: str = "reference") -> Path:
+    """Where a build keeps an executed notebook."""
+    return paths.ROOT / "build" / profile / "notebooks" / f"{name}.ipynb"
+
+
+def _remove_outdated(profile: str) -> None:
+    """Remove executed notebooks that were made from other sources or with other parameters: times of change, by which
+    snakemake decides, do not tell that a file was deleted, or that somebody chose parameters.
+    """
+    for name in execute.names():
+        path = executed(name, profile)
+        if path.exists() and not execute.is_of_today(name, execute.read(path)):
+            path.unlink()
 
 
 def _cores() -> int:
@@ -79,11 +92,12 @@ def _snakemake(profile: str, jobs: int, options: Sequence[str]) -> int:
     """Exit code of snakemake, whose jobs print to the terminal and to their logs; its own messages go to a log too."""
     threads = max(1, jobs // max(1, len(execute.names())))
     command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(jobs)]
-    command += ["--config", f"profile={profile}", f"threads={threads}", "--keep-going", "--rerun-incomplete"]
-    command += ["--rerun-triggers", "mtime", "--nolock", *options]  # a flag before them, so that they may be targets
+    command += ["--config", f"profile={profile}", f"threads={threads}"]  # profiles/default has more options
+    command += ["--nolock", *options]  # a flag before them, so that they may be targets
     environment = os.environ | {
         "PYTHONPATH": str(paths.ROOT),
         "PIXELLIB_DATA": str(cache_dir()),  # data stay where the user keeps them,
+        "PIXELLIB_RUNS": str(paths.WORK),
         "XDG_CACHE_HOME": str(paths.ROOT / "build" / "cache"),  # what snakemake keeps goes with the build
     }
     log = _log(profile, "snakemake")

@@ -1,4 +1,4 @@
-"""The command line: `pixellib runs | train | sample | compress | decompress | notebook | data`, and what make calls."""
+"""The command line: what users type, what make calls, and two measurements for maintainers."""
 
 import io
 import os
@@ -46,10 +46,13 @@ def _next_time(text: str) -> float:
     return (then if then > now else then + timedelta(days=1)).timestamp()
 
 
+NOT_DONE = 75  # the exit code of a training whose time was over
+
 Profile = Annotated[str, typer.Option(help="quick, reference or paper.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Jobs = Annotated[int | None, _whole("--jobs", 1, 1_000, "Cores to use [default: all].")]
-Seed = Annotated[int, _whole("--seed", 0, 2**32 - 1, "Decides every random number.")]
+TrainingSeed = Annotated[int, _whole("--seed", 0, 2**32 - 1, "Of the weights, the batches and the noise.")]
+Seed = Annotated[int, _whole("--seed", 0, 2**32 - 1, "Of what is drawn; the model is that of seed 0.")]
 
 
 # Each command imports what it needs, so that `pixellib --help` does not wait for torch.
@@ -72,16 +75,22 @@ def options(
 
 @app.command("runs")
 def list_runs() -> None:
-    """List the named runs: data set, what is shipped, how long the training took, and what it is."""
-    from pixellib.series import runs
+    """List the named runs: data set, where its model is, how long the training took, and what it is.
+
+    A model is shipped, or here if it was trained on this machine; of some runs only a record is shipped.
+    """
+    from pixellib.series import paths, runs
 
     width = max(map(len, runs.names()))
     for name in runs.names():
         run = runs.get(name)
         recorded = run.record_path().exists()
-        shipped = "model" if run.checkpoint_path() else "record" if recorded else "-"
+        path = run.checkpoint_path()
+        where = "record" if recorded else "-"
+        if path:
+            where = "shipped" if path.parent == paths.CHECKPOINTS else "here"
         duration = f"{runs.record(name)['training_minutes']:.0f} min" if recorded else ""
-        print(f"{name:<{width}} {run.dataset:<8} {shipped:<7} {duration:>8}  {run.title}")
+        print(f"{name:<{width}} {run.dataset:<8} {where:<7} {duration:>8}  {run.title}")
 
 
 @app.command()
@@ -89,12 +98,14 @@ def train(
     names: Annotated[list[str], typer.Argument(metavar="NAME...")],
     profile: Profile = "reference",
     device: Device = "auto",
-    seed: Seed = 0,
+    seed: TrainingSeed = 0,
     fresh: Annotated[bool, typer.Option(help="Start anew instead of resuming.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="With torch.compile; needs a C++ compiler.")] = False,
     until: Annotated[
         float | None,
-        typer.Option(parser=_next_time, metavar="HH:MM", help="Stop then, but keep the state to go on from."),
+        typer.Option(
+            parser=_next_time, metavar="HH:MM", help="Stop then, with exit code 75, but keep the state to go on from."
+        ),
     ] = None,
 ) -> None:
     """Train runs one after another, or go on where one stopped.
@@ -111,8 +122,8 @@ def train(
             try:
                 record = run.train(profile, **options)
             except OutOfTime as stopped:
-                print(f"{run.name}: {stopped}")
-                return
+                print(f"{run.name}: {stopped}", file=sys.stderr)
+                raise typer.Exit(NOT_DONE) from stopped
             if rank == 0:
                 _print_results(run.name, record["results"])
 
@@ -182,12 +193,14 @@ def compress(
 ) -> None:
     """Write images into a file, coded with a trained run.
 
-    The file is as short as the run finds the images probable. A run can do it if its model is autoregressive or has
-    one layer of latents.
+    The file is as short as the run finds the images probable; names of files are not kept. A run can do it if its
+    model is autoregressive or has one layer of latents. Pictures must be 8-bit grey or RGB, as the run's images are.
     """
     from pixellib import coding, files
     from pixellib.series import pictures, runs
 
+    if (kind := files.kind_of_file(files.check_path(out))) not in ("file", "missing"):
+        raise ValueError(f"{out} is a {kind}, not a file")
     model = runs.get(name).load_finished(profile, device=device)
     x = pictures.read(images, model.channels)
     data = coding.compress(model, x, batch_size=batch, progress=True)
@@ -223,7 +236,7 @@ def decompress(
 def compressed() -> None:
     """Measure how short files of all test digits are.
 
-    With models and in ordinary formats; all files are read back.
+    With models and in ordinary formats; all files are read back. Writes a file in build/, which `publish` ships.
     """
     from pixellib.series import compressed
 
@@ -234,7 +247,10 @@ def compressed() -> None:
 
 @app.command()
 def sampling_times() -> None:
-    """Measure how long each shipped model draws an image."""
+    """Measure how long each shipped model draws an image.
+
+    Writes a file in build/, which `publish` ships.
+    """
     from pixellib.series import sampling_times
 
     for row in sampling_times.measure()["rows"]:
@@ -271,7 +287,7 @@ def data(name: Annotated[str | None, typer.Argument(help="Data set to fetch.")] 
         print(f"{name} {split}: {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}")
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
+@app.command()
 def figures(
     profile: Profile = "reference",
     jobs: Jobs = None,
@@ -288,7 +304,10 @@ def figures(
 
 @app.command()
 def publish(jobs: Jobs = None) -> None:
-    """Run all notebooks into their sources (make publish)."""
+    """Run all notebooks, and store their outputs in the source notebooks (make publish).
+
+    Finished trainings and measurements are shipped first.
+    """
     from pixellib.series import publish
 
     publish.publish(jobs)
@@ -305,7 +324,7 @@ def doctor() -> None:
 
 @app.command()
 def check() -> None:
-    """Refuse committed files that do not belong together.
+    """Check that what is committed agrees, with exit code 1 if not.
 
     Notebooks, figures, checkpoints and records.
     """

@@ -27,12 +27,14 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from pixellib import devices, files
-from pixellib.series import paths
+from pixellib.data.cache import cache_dir
+from pixellib.series import notebook_inputs, paths
 from pixellib.series.runs import PROFILES
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MAX_SEED = 2**32 - 1
+NO_CHANGE = ("profile", "figures_dir")  # parameters that a build gives
 TOLD = "reference"  # the profile whose results the text of a notebook describes
 
 
@@ -182,8 +184,9 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
 
     `output` defaults to ``build/PROFILE/notebooks/NAME.ipynb``, the parameter `figures_dir` to
     ``build/PROFILE/figures/NAME``; relative paths start at the caller's folder. While it runs, and after a
-    failure, the cells so far stand in ``NAME.partial.ipynb`` beside the output. Raises ValueError for a wrong
-    name or value and RuntimeError, naming the cell, when the notebook fails.
+    failure, the cells so far stand in ``NAME.partial.ipynb`` beside the output. Its metadata say which sources it was
+    made from, and with which parameters (see `is_of_today`). Raises ValueError for a wrong name or value and
+    RuntimeError, naming the cell, when the notebook fails.
     """
     path = source(name)
     notebook, defaults = read(path), parameters(name)
@@ -201,12 +204,14 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
         folder.mkdir(parents=True, exist_ok=True)
         values["figures_dir"] = str(folder)
 
+    other = {key: value for key, value in values.items() if key not in NO_CHANGE and value != defaults[key]}
     partial = output.with_suffix(".partial.ipynb")
     busy = f"{name}: another process is running this notebook; waiting for it to end"
-    with lock(output.with_suffix(".lock"), busy):
-        start = time.monotonic()
+    with lock(output.with_name(f".{output.stem}.lock"), busy):
+        start, digest = time.monotonic(), notebook_inputs.digest(notebook.cells)
         executed = _run(name, path, partial, values, len(notebook.cells))
         executed.metadata.pop("widgets", None)
+        executed.metadata["pixellib"] = {"hash": digest, "parameters": other}
         if (profile := values.get("profile", TOLD)) != TOLD:
             note = f"> This is a run in the profile `{profile}`. The text describes what the profile `{TOLD}` shows."
             executed.cells.insert(1, nbformat.v4.new_markdown_cell(note, id="profile"))
@@ -216,6 +221,12 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
         partial.unlink(missing_ok=True)
     _say(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}")
     return output
+
+
+def is_of_today(name: str, executed: NotebookNode) -> bool:
+    """Whether an executed notebook was made from today's sources, with the parameters that it has by default."""
+    made = executed.metadata.get("pixellib", {})
+    return made == {"hash": notebook_inputs.digest(read(source(name)).cells), "parameters": {}}
 
 
 def _say(line: str) -> None:
@@ -253,6 +264,8 @@ class _Kernel(AsyncKernelManager):
         environment = {
             "PYTHONPATH": os.pathsep.join(path),  # the pixellib of this checkout, wherever it was installed from
             "PYTHONHASHSEED": "0",
+            "PIXELLIB_RUNS": str(paths.WORK),  # absolute, because a kernel works in another folder
+            "PIXELLIB_DATA": str(cache_dir()),
             "IPYTHONDIR": str(cache / "ipython"),
             "MPLCONFIGDIR": str(cache / "matplotlib"),
         }

@@ -28,9 +28,9 @@ def learning_path() -> str:
     for name in execute.names():
         texts = [cell.source for cell in execute.read(execute.source(name)).cells if cell.cell_type == "markdown"]
         title = texts[0].partition("\n")[0].lstrip("# ")
-        figure = _found(r"[*]{2}Figures[.][*]{2} `(\w+)`", texts[0])
-        cost = _found(r"`reference`: (?:about )?([^.;,]*)", texts[0])
-        lesson = _found(r"## What we learned\n+- (.*)", "\n\n".join(texts))
+        figure = _found(name, r"[*]{2}Figures[.][*]{2} `(\w+)`", texts[0])
+        cost = _found(name, r"`reference`: (?:about )?([^.;,]*)", texts[0])
+        lesson = _found(name, r"## What we learned\n+- (.*)", "\n\n".join(texts))
         rows.append(
             f'| <img src="figures/{figure}.png" width="220" alt="First figure of {name}"> '
             f"| **[{title}](notebooks/{name}.ipynb)**<br>{lesson} | {cost} |"
@@ -38,11 +38,11 @@ def learning_path() -> str:
     return "\n".join(rows)
 
 
-def _found(pattern: str, text: str) -> str:
+def _found(name: str, pattern: str, text: str) -> str:
     """ValueError, with the pattern, where a notebook lacks what every one must say."""
     found = re.search(pattern, text)
     if not found:
-        raise ValueError(f"a notebook has no text like {pattern}")
+        raise ValueError(f"notebook {name} has no text like {pattern}")
     return found[1].strip()
 
 

@@ -21,17 +21,16 @@ NO_RUNS = (*paths.MEASUREMENTS, "make_figures.json")  # other records, whose nam
 def of(text: str) -> list[Path]:
     """The files that the outputs of a notebook depend on, besides itself. text: the source of its cells.
 
-    A run counts where the notebook gives its name in full, with all its seeds. A name put together from parts is not
-    recognised, and notebooks do not use such names.
+    A run counts where the notebook gives its name in full, with all its seeds and with the trainings that it began
+    with. A name put together from parts is not recognised, and notebooks do not use such names.
     """
     series = paths.ROOT / "pixellib" / "series"
-    library = [path for path in (paths.ROOT / "pixellib").rglob("*.py") if not path.is_relative_to(series)]
     presentation = [path for name in PRESENTATION if (path := series / name).exists()]
     if "formats.formats(" in text:
         presentation.append(series / "formats.py")
     if "pixellib.series.permuted" in text:
         presentation += (series / "permuted").glob("*.py")
-    return sorted({*library, *presentation, *_results(text)})
+    return sorted({*paths.library(), *presentation, *_results(text)})
 
 
 def of_source(path: Path | str) -> list[Path]:
@@ -57,13 +56,27 @@ def _results(text: str) -> list[Path]:
     """Shipped records and checkpoints of the runs that a text names, and those behind the tables it asks for."""
     files = [*paths.RESULTS.glob("*.json"), *paths.CHECKPOINTS.glob("*.safetensors")]
     files = [path for path in files if path.name not in NO_RUNS]
-    named = [path for path in files if _names(text, re.sub(r"-seed\d+$", "", path.stem))]
+    by_run: dict[str, list[Path]] = {}
+    for path in files:
+        by_run.setdefault(re.sub(r"-seed\d+$", "", path.stem), []).append(path)
+    runs = [run for run in by_run if _names(text, run)]
+    for run in runs:  # the list grows by those that each began with
+        runs += {start for path in by_run[run] if (start := _start(path)) in by_run} - set(runs)
+    named = [path for run in runs for path in by_run[run]]
     for function, name in zip(("benchmark", "compressed", "sampling_times"), paths.MEASUREMENTS, strict=True):
         if f"runs.{function}(" in text:
             named += paths.RESULTS.glob(name)
     if re.search(r"\bsweep\.\w+\(", text):
         named += paths.RESULTS.glob("permuted-*.json")
     return named
+
+
+def _start(path: Path) -> str | None:
+    """The run that a record's training began with."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("start") if path.suffix == ".json" else None
+    except (OSError, ValueError, AttributeError):
+        return None  # `pixellib check` says what is wrong with it
 
 
 def _names(text: str, run: str) -> bool:

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pixellib
 from pixellib import checkpoints
+from pixellib.series import paths
 
 WEIGHTS = "weights_sha256"
 
@@ -47,10 +47,8 @@ def code_version() -> str:
     The machinery of the series is left out: what it contributes to a training stands in the identity. The sources are
     read once in a process, because it goes on with the code that it began with, even if the files are edited meanwhile.
     """
-    root = Path(pixellib.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        if path.relative_to(root).parts[0] != "series":
-            digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
-            digest.update(path.read_bytes())
+    for path in paths.library():
+        digest.update(f"{path.relative_to(paths.ROOT / 'pixellib').as_posix()}\n".encode())
+        digest.update(path.read_bytes())
     return f"{pixellib.__version__}+{digest.hexdigest()[:12]}"

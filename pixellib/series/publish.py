@@ -12,9 +12,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from pixellib import checkpoints, files
-from pixellib.series import build, doctor, execute, front_page, notebook_inputs, paths, runs
+from pixellib.series import build, doctor, execute, front_page, paths, runs
 from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
+from pixellib.series.provenance import differences
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -25,18 +26,15 @@ METADATA = {
 def publish(jobs: int | None = None) -> list[str]:
     """Ship the runs trained here, build the reference profile, and put its outputs into the source notebooks.
 
-    Returns the names of the notebooks that changed. Raises RuntimeError, with no notebook written, when one
-    fails or when sources change while they run.
+    Returns the names of the notebooks that changed. Raises RuntimeError, with no outputs written to any notebook, when
+    one fails or when sources change while they run.
     """
     ship_runs()
     state_results()
-    before = {name: notebook_inputs.digest(execute.read(execute.source(name)).cells) for name in execute.names()}
     build.build("reference", jobs)
     if doctor.COST_HERE.exists():
         files.replace(doctor.COST, doctor.COST_HERE.read_bytes())
-    merged = {name: with_outputs(name, execute.read(build.executed(name))) for name in before}
-    if {name: notebook.metadata.pixellib.hash for name, notebook in merged.items()} != before:
-        raise RuntimeError("sources changed while the notebooks ran; nothing was published, run it again")
+    merged = {name: with_outputs(name, execute.read(build.executed(name))) for name in execute.names()}
     changed = [name for name, notebook in merged.items() if execute.write(notebook, execute.source(name))]
     if changed:
         build.mark_up_to_date(jobs)
@@ -48,7 +46,8 @@ def ship_runs() -> None:
     """Copy checkpoints and records of finished reference trainings, and those of measurements, to where they ship.
 
     A training without results was asked for by somebody who did not evaluate it, and is left where it is. RuntimeError
-    for a checkpoint whose header is not the record beside it: one of the two is left over from another training.
+    for a training of another identity than its run has today, and for a checkpoint whose header is not the record
+    beside it: one of the two is left over from another training.
     """
     for name in paths.MEASUREMENTS:
         record = paths.ROOT / "build" / ("bench" if name == "bench.json" else "") / name
@@ -63,8 +62,10 @@ def _ship(name: str, seed: int) -> None:
     run = runs.get(name)
     folder = run.folder("reference", seed)
     record, checkpoint = folder / f"{name}.json", folder / f"{name}.safetensors"
-    if not record.exists() or not files.read_json(record).get("results"):
+    if not record.exists() or not (content := files.read_json(record)).get("results"):
         return
+    if other := differences(content["identity"], run.identity("reference", seed)):
+        raise RuntimeError(f"{record} is of another training than run {name} is today: its {'; its '.join(other[:3])}")
     if run.ships and seed == 0:
         if differing := disagreement(checkpoint, record):
             raise RuntimeError(f"{checkpoint} and the record beside it disagree about {', '.join(differing)}")
@@ -146,13 +147,15 @@ def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
     """The source notebook with the outputs of an execution and nothing else of it.
 
     So no injected cell, no papermill metadata, no time stamps; cells are numbered anew and paths in the
-    checkout made relative. RuntimeError when the execution is of another source, or when an output shows a path
-    elsewhere on this machine.
+    checkout made relative. RuntimeError when the execution is of other sources than today's or had other parameters
+    than the usual ones, or when an output shows a path elsewhere on this machine.
     """
     notebook = execute.read(execute.source(name))
     cells = [cell for cell in executed.cells if INJECTED not in cell.metadata.get("tags", [])]
     if [cell.source for cell in cells] != [cell.source for cell in notebook.cells]:
         raise RuntimeError(f"the executed {name} is not of today's source; run `make figures` first")
+    if not execute.is_of_today(name, executed):
+        raise RuntimeError(f"{name} was executed with other sources or parameters; run `make publish` again")
     count = 0
     for cell, run in zip(notebook.cells, cells, strict=True):
         if cell.cell_type != "code":
@@ -162,13 +165,14 @@ def with_outputs(name: str, executed: NotebookNode) -> NotebookNode:
         cell.outputs = [_scrub(name, output, count) for output in run.outputs]
         for key in ("execution", "papermill"):
             cell.metadata.pop(key, None)
-    notebook.metadata = nbformat.from_dict(METADATA | {"pixellib": {"hash": notebook_inputs.digest(notebook.cells)}})
+    notebook.metadata = nbformat.from_dict(METADATA | {"pixellib": {"hash": executed.metadata.pixellib.hash}})
     return notebook
 
 
 def _scrub(name: str, output: NotebookNode, count: int) -> NotebookNode:
-    text = json.dumps(output).replace(json.dumps(f"{paths.ROOT}/")[1:-1], "")
-    if f"{Path.home()}/" in text or str(paths.ROOT) in text:
+    root, home = (json.dumps(str(path))[1:-1] for path in (paths.ROOT, Path.home()))
+    text = json.dumps(output).replace(f"{root}/", "")
+    if root in text or (Path.home() != Path.home().parent and f"{home}/" in text):
         raise RuntimeError(f"notebook {name}: output [{count}] shows a path of this machine; print relative paths")
     output = nbformat.from_dict(json.loads(text))
     if "execution_count" in output:

@@ -169,9 +169,11 @@ class Run:
         path = None if retrain or profile == "quick" else self.checkpoint_path(profile, seed)
         if path is None:
             print(f"{self.name}: training {plan.settings.steps:,} steps ({profile} profile)", flush=True)
-            finished = (self.folder(profile, seed) / f"{self.name}.safetensors").exists()
-            self.train(profile, device=device, seed=seed, resume=profile != "quick" and not finished)
-            return self.load(self.folder(profile, seed) / f"{self.name}.safetensors", profile, seed).to(resolved)
+            folder = self.folder(profile, seed)
+            path = folder / f"{self.name}.safetensors"
+            with files.locked(folder / ".use.lock"):  # two notebooks may train the same run, one after the other
+                self.train(profile, device=device, seed=seed, resume=profile != "quick" and not path.exists())
+                return self.load(path, profile, seed).to(resolved)
         model = self.load(path, profile, seed).to(resolved)
         print(
             f"{self.name}: loaded {path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path}",

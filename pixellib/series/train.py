@@ -13,7 +13,7 @@ from pixellib import checkpoints, devices, files
 from pixellib.data.transforms import binarise
 from pixellib.evaluation import evaluate
 from pixellib.models import ImageModel
-from pixellib.series.provenance import code_version
+from pixellib.series.provenance import code_version, differences
 from pixellib.series.splits import Splits
 from pixellib.training import Training, fit
 
@@ -28,19 +28,22 @@ def train(
     """Train (going on where an earlier call was stopped), evaluate, save checkpoint and record, return the record.
 
     The weights are stored in half precision and every number of the record is measured on weights so rounded.
-    Checkpoint and record are written at the end, together: what is stopped before that leaves neither. resume: False
-    discards what an earlier training left in the folder. In a `devices.process_group` every process calls this and
-    takes its share of the work; the first one writes. compile, until: see `fit`. A training that this one begins with
-    comes first, if it is missing, in the same way.
+    Checkpoint and record are written at the end, together: what is stopped before that leaves neither. A training that
+    is finished is left as it is, and its record returned. resume: False discards what an earlier training left in the
+    folder. In a `devices.process_group` every process calls this and takes its share of the work; the first one writes.
+    compile, until: see `fit`. A training that this one begins with comes first, if it is missing, in the same way.
 
-    Raises CheckpointError if the folder holds an unfinished training of another identity, RuntimeError while another
-    process trains this run there, OutOfTime once it is `until`.
+    Raises CheckpointError if the folder holds a training of another identity, RuntimeError while another process trains
+    this run there, OutOfTime once it is `until`.
     """
     plan, folder, resolved = run.plan(profile), run.folder(profile, seed), devices.resolve(device)
     if plan.begins_with and not plan.begins_with.checkpoint_path(profile, seed):
         plan.begins_with.train(profile, device=device, seed=seed, progress=progress, compile=compile, until=until)
     with _lock(run, folder):
-        _clear(folder, run.name, resume)
+        if resume and (record := _finished(run, profile, seed)):
+            return record
+        if compile:
+            devices.check_compiler(resolved)
         splits = Splits(run, profile, seed)
         images, labels = splits.images("train"), splits.labels("train")
         held, held_labels = splits.held("validation", plan.num_validation), splits.labels("validation")
@@ -55,6 +58,7 @@ def train(
                 weights = model.state_dict() | weights
             checkpoints.restore(model, weights, f"of {plan.begins_with.name}")
         identity = run.identity(profile, seed)
+        _clear(folder, run.name, resume)
         code = _code_at_start(folder, identity)
         training = fit(
             model, images, plan.settings, labels=labels, validation=held,
@@ -162,6 +166,22 @@ def _lock(run: "Run", folder: Path) -> AbstractContextManager:
     if not _first_process():
         return nullcontext()
     return files.locked(folder / ".run.lock", busy=f"another process trains {run.name} in {folder}: wait, or stop it")
+
+
+def _finished(run: "Run", profile: str, seed: int) -> dict | None:
+    """The record of a training that was finished here; None if there is none, or no checkpoint beside it.
+
+    CheckpointError if it is of another identity.
+    """
+    path = run.folder(profile, seed) / f"{run.name}.safetensors"
+    if not path.exists() or not path.with_suffix(".json").exists():
+        return None
+    record = files.read_json(path.with_suffix(".json"), keys=("identity",))
+    if other := differences(record["identity"], run.identity(profile, seed)):
+        raise checkpoints.CheckpointError(
+            f"{path.parent} holds another training of {run.name}: its {'; its '.join(other[:10])}; --fresh discards it"
+        )
+    return record
 
 
 def _clear(folder: Path, name: str, resume: bool) -> None:

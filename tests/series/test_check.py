@@ -64,7 +64,8 @@ def folders(tmp_path, monkeypatch):
 def train(name, seed=0, results=({"log_likelihood": -86.8},), code_version="0.2.0+x"):
     """Leave what a training leaves: a checkpoint, and a record that says what its header says."""
     folder = runs.get(name).folder("reference", seed)
-    record = {"name": name, "seed": seed, "code_version": code_version, "results": list(results)}
+    identity = runs.get(name).identity("reference", seed)
+    record = {"name": name, "seed": seed, "identity": identity, "code_version": code_version, "results": list(results)}
     checkpoints.save(folder / f"{name}.safetensors", {"weight": torch.ones(2)}, record)
     files.write_json(folder / f"{name}.json", record)
 
@@ -90,6 +91,17 @@ def test_a_checkpoint_of_one_training_does_not_ship_with_the_record_of_another(f
     record = runs.get("iwae-k1").folder("reference") / "iwae-k1.json"
     files.write_json(record, files.read_json(record) | {"results": [{"log_likelihood": -90.0}]})
     with pytest.raises(RuntimeError, match=r"iwae-k1\.safetensors and the record beside it disagree about results"):
+        publish.ship_runs()
+    assert shipped(folders) == []
+
+
+def test_a_training_of_another_identity_does_not_ship(folders):
+    """Such as one that was made before the settings of the run were changed."""
+    train("iwae-k1")
+    path = runs.get("iwae-k1").folder("reference") / "iwae-k1.json"
+    record = files.read_json(path)
+    files.write_json(path, record | {"identity": record["identity"] | {"seed": 7}})
+    with pytest.raises(RuntimeError, match=r"another training than run iwae-k1 is today: its seed is 7, not 0"):
         publish.ship_runs()
     assert shipped(folders) == []
 

@@ -36,7 +36,9 @@ def test_help_names_the_commands_and_does_not_wait_for_torch():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "heavy: set()" in answer
-    commands = "runs train sample compress decompress compressed notebook data figures publish doctor check"
+    commands = (
+        "runs train sample compress decompress compressed sampling-times notebook data figures publish doctor check"
+    )
     for command in commands.split():
         assert f"\n  {command} " in answer
 
@@ -205,8 +207,8 @@ def test_train_takes_several_runs_until_a_time_of_day(capsys, monkeypatch):
         return {"results": [RESULT]}
 
     monkeypatch.setattr(runs.Run, "train", train)
-    code, out, _ = call(capsys, "train", "iwae-k1", "iwae-k5", "iwae-k50", "--until", "06:30")
-    assert code == 0 and out.splitlines()[1] == "iwae-k5: stopped after 7 of 9 steps"
+    code, _, err = call(capsys, "train", "iwae-k1", "iwae-k5", "iwae-k50", "--until", "06:30")
+    assert code == 75 and err == "iwae-k5: stopped after 7 of 9 steps\n", "a script can tell that it is not done"
     assert [name for name, _ in asked] == ["iwae-k1", "iwae-k5"], "no more runs once the time is over"
     until = asked[0][1]
     assert time.strftime("%H:%M:%S", time.localtime(until)) == "06:30:00" and 0 < until - time.time() <= 86400
@@ -301,6 +303,11 @@ def test_what_cannot_be_compressed_or_read_back_is_one_line_and_nothing_is_writt
     np.savez(tmp_path / "none.npz", images=np.zeros((0, 1, 8, 8), np.uint8))
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"no picture")
+    for mode in ("RGB", "I;16", "LA"):
+        (tmp_path / mode).mkdir()
+        Image.new(mode, (8, 8)).save(tmp_path / mode / "a.png")
+    (tmp_path / "two").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "two" / "a.tif", save_all=True, append_images=[Image.new("L", (8, 8))])
     for source, reason in (
         ("nowhere.npz", "No such file"),
         ("empty", "holds no pictures"),
@@ -309,11 +316,14 @@ def test_what_cannot_be_compressed_or_read_back_is_one_line_and_nothing_is_writt
         ("two.npz", "holds 2 arrays"),
         ("none.npz", "0 of torch.uint8"),
         ("pictures", "is no picture that can be read"),
+        *((mode, f"has mode {mode} and 1 frame; the run codes single pictures of mode L") for mode in ("RGB", "I;16")),
+        ("LA", "has mode LA"),
+        ("two", "has mode L and 2 frames"),
     ):
         code, _, err = call(capsys, "compress", "gated-mnist", str(tmp_path / source), str(tmp_path / "out"))
         assert code == 1 and reason in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
     code, _, err = call(capsys, "decompress", "gated-mnist", str(tmp_path / "two.npz"), str(tmp_path / "out"))
-    assert code == 1 and "no file of compressed images" in err and not (tmp_path / "out").exists()
+    assert code == 1 and "not a file of compressed images" in err and not (tmp_path / "out").exists()
     code, _, err = call(capsys, "decompress", "gated-mnist", str(tmp_path / "two.npz"), str(tmp_path / "pictures"))
     assert code == 1 and "exists already" in err
 

@@ -133,7 +133,7 @@ def test_widgets_and_their_state_are_not_kept(root):
 
 def test_two_runs_of_one_notebook_do_not_mix(root):
     """The job of a build that was killed may still be at work when the next build starts it again."""
-    with execute.lock(root / "build" / "reference" / "notebooks" / "01_a.lock", "not reached"):
+    with execute.lock(root / "build" / "reference" / "notebooks" / ".01_a.lock", "not reached"):
         second = subprocess.Popen(**command(root, "notebook", "01_a"), stderr=subprocess.PIPE)
         assert "another process is running this notebook" in second.stderr.readline()
         time.sleep(1)

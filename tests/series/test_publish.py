@@ -20,6 +20,7 @@ def root(tmp_path, monkeypatch):
 def test_only_a_complete_build_of_the_reference_profile_promotes(root, monkeypatch, capsys, profile, options):
     """Snakemake ends with 0 after a plan, too, and after a build of something else."""
     monkeypatch.setattr(build, "_snakemake", lambda *_: 0)
+    monkeypatch.setattr(execute, "is_of_today", lambda *_: True)
     log = root / "build" / profile / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True)
     log.write_text("what snakemake said\n")
@@ -73,7 +74,7 @@ def test_publishing_is_all_or_nothing(root, monkeypatch, meanwhile):
 
     monkeypatch.setattr(build, "build", run_all)
     monkeypatch.setattr(publish, "ship_runs", lambda: None)
-    with pytest.raises(RuntimeError, match=r"not complete|sources changed while the notebooks ran"):
+    with pytest.raises(RuntimeError, match=r"not complete|was executed with other sources or parameters"):
         publish.publish()
     assert {file: file.read_bytes() for file in (root / "notebooks").glob("*.ipynb")} == before
 
@@ -90,6 +91,25 @@ def test_an_execution_of_another_source_is_not_published(root):
     add_notebook(root, "01_a", ["print(seed + 2)", FIGURE])
     with pytest.raises(RuntimeError, match="not of today's source"):
         publish.with_outputs("01_a", executed)
+
+
+def test_a_file_that_is_gone_or_a_parameter_that_was_chosen_makes_an_execution_outdated(root, monkeypatch):
+    """No time of change tells of either; without this a build took such outputs for its own."""
+    monkeypatch.setattr(build, "_snakemake", lambda *_: 1)  # whatever it does comes later
+    monkeypatch.setattr(build, "_report", lambda *_: None)
+    extra = root / "pixellib" / "extra.py"
+
+    def is_kept(*settings):
+        output = execute.execute("01_a", settings)
+        extra.unlink(missing_ok=True)
+        with pytest.raises(RuntimeError, match="the reference build is not complete"):
+            build.build("reference", 1)
+        return output.exists()
+
+    assert is_kept() and is_kept("seed=0", "profile=reference")
+    assert not is_kept("seed=5")
+    extra.write_text("x = 1")
+    assert not is_kept()
 
 
 def test_the_hash_covers_what_outputs_depend_on_and_no_more(root):
@@ -113,6 +133,11 @@ def test_the_hash_covers_what_outputs_depend_on_and_no_more(root):
     assert changes(results / "iwae-k5.json", '{"nats": 85}')
     assert changes(results / "iwae-k5-seed2.json", "{}"), "all seeds of a run"
     assert changes(paths.CHECKPOINTS / "iwae-k5.safetensors", "weights")
+    (results / "iwae-k5.json").write_text('{"start": "iwae-k5-part2"}')
+    (results / "iwae-k5-part2.json").write_text('{"start": "iwae-k5-part1"}')
+    assert changes(results / "iwae-k5-part1.json", '{"nats": 86}'), "a training that its training began with"
+    (root / "pixellib" / ".ipynb_checkpoints").mkdir()
+    assert not changes(root / "pixellib" / ".ipynb_checkpoints" / "extra.py", "x = 1"), "what an editor keeps"
     assert not changes(results / "iwae-k50.json", "{}"), "another run's record, though its name begins alike"
     assert not changes(results / "big-iwae-k5.json", "{}")
     assert not changes(results / "permuted-grey-softmax-both.json", "{}")

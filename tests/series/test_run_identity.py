@@ -29,6 +29,9 @@ def test_what_another_training_left_is_refused_and_what_differs_is_named(other, 
     second = dataclasses.replace(tiny, **changes)
     with pytest.raises(checkpoints.CheckpointError, match=rf"tiny\.safetensors does not fit run tiny .*{named}"):
         second.load(folder / "tiny.safetensors", "quick")
+    with pytest.raises(checkpoints.CheckpointError, match=rf"holds another training of tiny.*{named}.*--fresh"):
+        train(second, evaluate_on=())
+    (folder / "tiny.json").unlink()  # as if it had not been finished
     with pytest.raises(checkpoints.CheckpointError, match=rf"resume\.pt .*{named}"):
         train(second, evaluate_on=())
 

@@ -177,15 +177,12 @@ def test_an_interrupted_evaluation_leaves_nothing_that_passes_for_finished(tiny,
 
 
 def test_a_training_that_begins_leaves_no_older_result_beside_it(tiny, monkeypatch):
-    """Its resume state was deleted, as an error advised, and its evaluation was interrupted: what an older training
-    left there must not pass for its result.
-    """
+    """It began anew, and its evaluation was interrupted: what an older training left must not pass for its result."""
     train(tiny, evaluate_on=())
     folder = tiny.folder("quick")
-    (folder / "resume.pt").unlink()
     monkeypatch.setattr(trainer, "evaluate_split", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(changed(tiny, settings=dataclasses.replace(QUICK, steps=7)))
+        train(changed(tiny, settings=dataclasses.replace(QUICK, steps=7)), resume=False)
     assert not FILES & {path.name for path in folder.iterdir()}
 
 
@@ -193,9 +190,13 @@ def test_training_again_goes_on_or_begins_anew_as_asked(tiny):
     """A finished training is not repeated; resume=False forgets it. With other settings neither is done unasked."""
     train(tiny, evaluate_on=())
     state = tiny.folder("quick") / "resume.pt"
-    finished = state.stat().st_mtime_ns
+    record = state.with_name("tiny.json")
+    finished = [path.stat().st_mtime_ns for path in (state, record)]
     train(tiny, evaluate_on=())
-    assert state.stat().st_mtime_ns == finished
+    assert [path.stat().st_mtime_ns for path in (state, record)] == finished
+    state.unlink()  # as where only what ships was copied from another machine
+    train(tiny, evaluate_on=())
+    assert record.stat().st_mtime_ns == finished[1]
     longer = changed(tiny, settings=dataclasses.replace(QUICK, steps=7))
     with pytest.raises(checkpoints.CheckpointError, match=r"steps.* 6, not 7"):
         train(longer, evaluate_on=())

@@ -1,5 +1,6 @@
 """The notebooks of the series themselves: they run, keep the house's measures, and carry what their readers need."""
 
+import ast
 import re
 
 import pytest
@@ -51,6 +52,15 @@ def test_the_committed_outputs_are_of_the_reference_profile_and_say_what_each_im
         o.text for cell in execute.code_cells(notebook) for o in cell.outputs if o.output_type == "stream"
     )
     assert "profile reference" in streams and "Warning" not in streams
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_are_named_in_full(name):
+    """Otherwise nobody notices when a record that a notebook shows has changed (see notebook_inputs.py)."""
+    code = "\n".join(cell.source for cell in execute.code_cells(execute.read(execute.source(name))))
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and node.args]
+    of_runs = [call for call in calls if ast.unparse(call.func) in ("runs.get", "runs.record", "runs.curve")]
+    assert not [ast.unparse(call) for call in of_runs if isinstance(call.args[0], ast.JoinedStr | ast.BinOp)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MACHINERY = (
     "__init__", "__main__", "files", "data/cache", "series/__init__", "series/build", "series/check", "series/cli",
     "series/execute", "series/front_page", "series/notebook_inputs", "series/paths", "series/publish", "series/tables",
-    "series/permuted/__init__", "series/permuted/sweep",
+    "series/permuted/__init__", "series/permuted/sweep", "series/provenance",
 )  # fmt: skip
 SILENT_DOCTOR = """
 from pathlib import Path
@@ -57,6 +57,7 @@ def project(path: Path, **cells: list[str]) -> Path:
     for folder in ("pixellib/data", "pixellib/series/permuted", "notebooks", "figures/results"):
         (path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "Snakefile", path)
+    shutil.copytree(ROOT / "profiles", path / "profiles")
     site = Path("pixellib/series/site")
     shutil.copytree(ROOT / site, path / site, ignore=shutil.ignore_patterns("__pycache__"))
     for module in MACHINERY:
