@@ -1,4 +1,4 @@
-"""What several tests need: one thread, real images, a directory of one's own for trainings."""
+"""What several tests need: one thread, real images, random numbers that do not depend on other tests."""
 
 import os
 

@@ -21,25 +21,25 @@ Source = Callable[[Path], dict[str, Arrays]]
 
 
 def cache_dir() -> Path:
-    """Folder of fetched data: ``$PIXELLIB_DATA``, else ``pixellib`` in the user's cache folder."""
+    """Folder of fetched data: `$PIXELLIB_DATA`, else `pixellib` in the user's cache folder."""
     if chosen := os.environ.get("PIXELLIB_DATA"):
         return Path(chosen).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixellib"
 
 
 def verify(what: object, data: bytes | np.ndarray, sha256: str) -> None:
-    """Raise RuntimeError, naming ``what``, unless ``data`` (bytes or a contiguous array) has this SHA-256."""
+    """Raise RuntimeError, naming `what`, unless `data` (bytes or a contiguous array) has this SHA-256."""
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise RuntimeError(f"{what} is broken: the SHA-256 of its data is {found}, expected {sha256}")
 
 
 def cached(name: str, part: str, sums: dict[str, tuple[str, str]], sources: dict[str, Source], by_hand: str) -> Arrays:
-    """Return one part of data set ``name`` from the cache, which is filled or mended where need be.
+    """Return one part of data set `name` from the cache, which is filled or mended where need be.
 
-    ``sums`` maps each part to the SHA-256 of its images and of its labels; ``sources`` are tried in order,
+    `sums` maps each part to the SHA-256 of its images and of its labels; `sources` are tried in order,
     and one that fails says why. Where all fail, FileNotFoundError gives their reasons and tells the reader
-    what to do ``by_hand``.
+    what to do `by_hand`.
     """
     folder = cache_dir() / name
     try:

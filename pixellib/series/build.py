@@ -13,10 +13,10 @@ from pixellib.series import doctor, execute, paths
 
 
 def build(profile: str = "reference", jobs: int | None = None, options: Sequence[str] = ()) -> None:
-    """Bring the executed notebooks, figures and site of a profile up to date under ``build/PROFILE/``.
+    """Bring the executed notebooks, figures and site of a profile up to date under `build/PROFILE/`.
 
     `jobs` is the number of cores (default: all this process may use). After a complete success of the reference
-    profile its figures replace those in ``figures/``. `options` are handed to snakemake; they may ask for a plan, for
+    profile its figures replace those in `figures/`. `options` are handed to snakemake; they may ask for a plan, for
     other targets or for nothing at all, so with options nothing is promoted, whatever snakemake answers.
 
     A build that was killed is simply continued. The system frees the lock of one that died; should its snakemake
@@ -55,7 +55,7 @@ def mark_up_to_date(jobs: int | None = None) -> None:
 
 
 def promote() -> list[str]:
-    """Write the figures that the reference build's notebooks show to ``figures/``; the names of those that changed.
+    """Write the figures that the reference build's notebooks show to `figures/`; the names of those that changed.
 
     The notebooks are the source, not the folders that the figures were saved to, where anything may have been left.
     """

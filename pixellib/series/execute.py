@@ -39,7 +39,7 @@ TOLD = "reference"  # the profile whose results the text of a notebook describes
 
 
 def names() -> list[str]:
-    """The notebooks of the series in reading order: the stems of ``notebooks/NN_*.ipynb``."""
+    """The notebooks of the series in reading order: the stems of `notebooks/NN_*.ipynb`."""
     return sorted(file.stem for file in (paths.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
@@ -133,9 +133,9 @@ def _literal_path(path: Path) -> str:
 
 
 def parse(name: str, defaults: dict[str, object], settings: Sequence[str]) -> dict[str, object]:
-    """Values from ``key=value`` texts, each of the type of the parameter's default.
+    """Values from `key=value` texts, each of the type of the parameter's default.
 
-    ValueError for what is no ``key=value``, an unknown parameter or one given twice, a value of another type, an
+    ValueError for what is no `key=value`, an unknown parameter or one given twice, a value of another type, an
     unknown profile, a seed that is too large, or a device that this machine does not have.
     """
     values = {}
@@ -180,11 +180,11 @@ def _value(name: str, key: str, text: str, default: object) -> object:
 
 
 def execute(name: str, settings: Sequence[str] = (), output: Path | None = None) -> Path:
-    """Run a notebook with parameters given as ``key=value`` and return the path of the executed one.
+    """Run a notebook with parameters given as `key=value` and return the path of the executed one.
 
-    `output` defaults to ``build/PROFILE/notebooks/NAME.ipynb``, the parameter `figures_dir` to
-    ``build/PROFILE/figures/NAME``; relative paths start at the caller's folder. While it runs, and after a
-    failure, the cells so far stand in ``NAME.partial.ipynb`` beside the output. Its metadata say which sources it was
+    `output` defaults to `build/PROFILE/notebooks/NAME.ipynb`, the parameter `figures_dir` to
+    `build/PROFILE/figures/NAME`; relative paths start at the caller's folder. While it runs, and after a
+    failure, the cells so far stand in `NAME.partial.ipynb` beside the output. Its metadata say which sources it was
     made from, and with which parameters (see `is_of_today`). Raises ValueError for a wrong name or value and
     RuntimeError, naming the cell, when the notebook fails.
     """

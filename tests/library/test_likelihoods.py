@@ -295,15 +295,25 @@ def test_settings_that_make_no_sense_are_refused(make, complaint):
         make()
 
 
+OF_OTHER_LEVELS = {
+    "softmax": Categorical,
+    "logistic": lambda n: DiscretizedLogistic(num_levels=n),
+    "mixture": lambda n: LogisticMixture(3, "truncated", n),
+    "censored mixture": lambda n: LogisticMixture(3, num_levels=n),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("num_levels", [2, 16, 512])
-@pytest.mark.parametrize(
-    "make", [Categorical, lambda n: LogisticMixture(3, "truncated", n)], ids=["softmax", "mixture"]
-)
-def test_other_numbers_of_levels(make, num_levels):
+@pytest.mark.parametrize("make", OF_OTHER_LEVELS.values(), ids=OF_OTHER_LEVELS)
+def test_other_numbers_of_levels(make, num_levels, channels):
     """As for codebook indices: more than 256 levels need a wider integer than uint8."""
     likelihood = make(num_levels)
-    x = torch.randint(num_levels, (2, 1, 4, 5), generator=generator())
-    d = likelihood(params(likelihood, 1, 4, 5))
+    x = torch.randint(num_levels, (2, channels, 4, 5), generator=generator())
+    d = likelihood(params(likelihood, channels, 4, 5))
+    of_x = d.conditional_log_pmf(x).gather(1, x.unsqueeze(1)).sum((1, 2, 3, 4))
+    if channels == 1 or not likelihood.coupled_channels:  # or the pmf is of a channel given the earlier ones
+        torch.testing.assert_close(of_x, d.log_prob(x), rtol=1e-4, atol=1e-3)
     assert torch.isfinite(d.log_prob(x)).all()
     mass = d.conditional_log_pmf(x).exp().sum(1)
     assert d.conditional_log_pmf(x).shape[1] == num_levels

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pixellib.series import execute
+from pixellib.series import execute, paths
 
 NAMES = execute.names()
 
@@ -20,7 +20,8 @@ def _images(notebook):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES])
-def test_a_notebook_runs_in_the_quick_profile_and_draws_every_figure_it_announces(name, tmp_path):
+def test_a_notebook_runs_in_the_quick_profile_and_draws_every_figure_it_announces(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "runs")  # no other training is touched
     output = tmp_path / f"{name}.ipynb"
     execute.execute(name, ["profile=quick", f"figures_dir={tmp_path / 'figures'}"], output)
     executed = execute.read(output)

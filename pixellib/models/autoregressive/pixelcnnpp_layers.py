@@ -116,7 +116,7 @@ class Scale(nn.Module):
 
 
 class Stream:
-    """Features, float (B, F, H, W), and their doubled elu, computed once although several layers see it.
+    """Features, float (B, F, H, W), and their concatenated ELU, computed once although several layers see it.
 
     num_blocks: of the features, one for each ordered channel.
     """
@@ -171,7 +171,7 @@ class GatedResnet(nn.Module):
 
 
 class Auxiliary(CausalConv2d):
-    """A 1 x 1 convolution of the doubled elus of several streams.
+    """A 1 x 1 convolution of the concatenated ELUs of several streams.
 
     The first of them is known for a whole row before its pixels: what it adds is computed by the row. At most one more
     is computed pixel by pixel.

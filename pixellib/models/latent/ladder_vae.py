@@ -73,9 +73,9 @@ class LadderVAE(LayeredVAE):
             for i in range(len(num_layers))
         )
         self.layers = nn.ModuleList(
-            StochasticLayer(level, i == 0 and level + 1 < len(num_layers), n, num_latents, num_blocks)
-            for level in reversed(range(len(num_layers)))
-            for i in range(num_layers[level])
+            StochasticLayer(scale_index, i == 0 and scale_index + 1 < len(num_layers), n, num_latents, num_blocks)
+            for scale_index in reversed(range(len(num_layers)))
+            for i in range(num_layers[scale_index])
         )
         self.top = nn.Parameter(torch.zeros(n, *(length >> len(num_layers) for length in self.size)))
         self.output = nn.Sequential(
@@ -113,7 +113,7 @@ class LadderVAE(LayeredVAE):
             raise ValueError(f"got latents of {len(given)} layers; there are {len(self.layers)}")
         h, draws = self.top.expand(num_images, -1, -1, -1), []
         for i, layer in enumerate(self.layers):
-            below = None if features is None else features[layer.level]
+            below = None if features is None else features[layer.scale_index]
             h, draw = layer(h, below, given[i] if i < len(given) else None, generator)
             draws.append(draw)
         return self.output(h), draws
@@ -155,16 +155,16 @@ class LadderVAE(LayeredVAE):
 
 
 class StochasticLayer(nn.Module):
-    """One z of the ladder, at 1 / 2^(level + 1) of the image's size.
+    """One z of the ladder, at 1 / 2^(scale_index + 1) of the image's size.
 
-    doubles: whether the path comes from the level above, at half this size.
+    doubles: whether the path comes from the scale above, at half this size.
 
     The last convolutions of prior and q begin at zero, so that an untrained q is the prior, a standard Gaussian.
     """
 
-    def __init__(self, level: int, doubles: bool, num_filters: int, num_latents: int, num_blocks: int):
+    def __init__(self, scale_index: int, doubles: bool, num_filters: int, num_latents: int, num_blocks: int):
         super().__init__()
-        n, self.level, self.doubles, self.num_latents = num_filters, level, doubles, num_latents
+        n, self.scale_index, self.doubles, self.num_latents = num_filters, scale_index, doubles, num_latents
         self.prior = nn.Sequential(
             nn.SiLU(), nn.Conv2d(n, n, 3, padding=1), nn.SiLU(), nn.Conv2d(n, n + 2 * num_latents, 1)
         )
