@@ -62,6 +62,7 @@ def truncated(num_components: int = 10, min_log_scale: float = -9.0) -> Logistic
 
 
 # What follows was chosen for images on validation images: see notebooks/10_plan.md.
+HALF = {"learning_rate": 4e-3, "muon_lr": 0.01}
 TWICE = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
 FOUR_TIMES = {"learning_rate": 3.2e-2, "muon_lr": 0.08}
 MEAN_RATE = 0.1

@@ -7,7 +7,7 @@ notebooks/10_plan.md is the plan that was written before.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pixellib.series.catalogue.arms import FOUR_TIMES, TWICE, Arm, mixture, run_of
+from pixellib.series.catalogue.arms import FOUR_TIMES, HALF, TWICE, Arm, mixture, run_of
 from pixellib.series.catalogue.common import FAST
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
@@ -90,7 +90,7 @@ def _permutation(num: int) -> Arm:
 
 
 def _rates_of(arm: Arm) -> list[Arm]:
-    return [_trial(arm, "twice", **TWICE), _trial(arm, "four-times", **FOUR_TIMES)]
+    return [_trial(arm, "half", **HALF), _trial(arm, "twice", **TWICE), _trial(arm, "four-times", **FOUR_TIMES)]
 
 
 _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
