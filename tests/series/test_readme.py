@@ -6,9 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import typer
+
+from pixellib.series import cli
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+FOLDERS = ("data", "benchmarks", "figures/results", "requirements")
+TEXTS = {"README.md": TEXT, "CONTRIBUTING.md": CONTRIBUTING}
+TEXTS |= {f"{folder}/README.md": (ROOT / folder / "README.md").read_text(encoding="utf-8") for folder in FOLDERS}
 
 
 def blocks(language, text=TEXT):
@@ -46,10 +54,28 @@ def test_model_likelihood_and_checkpoint_of_your_own_work_as_they_stand(tmp_path
     assert scored.startswith("tensor([-") and shape == "torch.Size([2, 1, 28, 28])"
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", TEXTS[name])
+    for link in links:
+        file, _, heading = link.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+        assert path.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings], link
+
+
+def test_the_commands_and_their_options_exist():
+    commands = typer.main.get_command(cli.app).commands
+    code = [line for text in TEXTS.values() for block in blocks("", text) for line in block.splitlines()]
+    code += [span for text in TEXTS.values() for span in re.findall(r"`([^`\n]+)`", text)]
+    named = [found.groups() for line in code if (found := re.search(r"(?:^|-m )pixellib ([a-z][a-z-]*)([^#;]*)", line))]
+    assert len({name for name, _ in named}) > 5
+    for name, rest in named:
+        assert name in commands, name
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, (name, rest)
 
 
 def test_the_targets_of_make_exist():
