@@ -105,6 +105,7 @@ rule run:
 rule page:
     input:
         executed=f"{BUILD}/notebooks/{{name}}.ipynb",
+        titles=expand("notebooks/{name}.ipynb", name=NAMES),
         site=SITE,
         names=LIST,
     output:

@@ -136,6 +136,8 @@ def _png(fig: Figure) -> bytes:
 
 def _grid(images: Tensor, columns: int) -> np.ndarray:
     """uint8 (N, C, H, W) -> (rows, width) or (rows, width, 3), white between images and where there are none."""
+    if images.dtype != torch.uint8:  # of floats matplotlib would show 0 to 1
+        raise TypeError(f"images must be uint8, got {images.dtype}")
     white = images.new_full((-len(images) % columns, *images.shape[1:]), 255)
     images = torch.cat([images, white]).cpu()
     grid = make_grid(images, nrow=columns, padding=_GAP, pad_value=255)

@@ -4,7 +4,7 @@ import re
 
 import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from pixellib.series import execute
 from pixellib.series.site import render
@@ -38,10 +38,12 @@ def test_formulas_are_drawn_without_a_script(tmp_path):
 @pytest.mark.parametrize("name", execute.names())
 def test_a_page_loads_nothing_from_elsewhere_and_leaves_no_formula_as_source(name):
     html = render.page(execute.source(name))
-    assert re.findall(r"<script[^>]*>", html) == ['<script src="site.js">'], "without widgets, a page needs no other"
+    assert re.findall(r"<script[^>]+>", html) == ['<script src="site.js">'], "without widgets, a page needs no other"
     assert not re.findall(r"<(?:link|img|iframe)[^>]+(?:href|src)=\"https?:[^>]*>", html)
     prose = re.sub(r"<pre.*?</pre>|<code.*?</code>|<style.*?</style>", "", html, flags=re.DOTALL)
-    assert not re.findall(r"\$\$|\$\\", prose)
+    assert not re.findall(r"\$\$|\$\\|\$[A-Za-z]|\\begin", prose)
+    assert "No description has been provided" not in html, "which stands in for a missing alternative text"
+    assert "output_stderr" not in html, "a warning is no part of a page"
 
 
 def test_a_page_leads_to_its_sections_and_to_the_notebooks_beside_it():
@@ -49,7 +51,23 @@ def test_a_page_leads_to_its_sections_and_to_the_notebooks_beside_it():
     html = render.page(execute.source(first))
     anchors = re.findall(r'<li><a href="#([^"]+)">', html)
     assert len(anchors) > 3 and all(f'<h2 id="{anchor}">' in html for anchor in anchors)
-    assert f'href="{second}.html">next' in html and "previous:" not in html
+    assert f'href="{second}.html">next: {execute.names()[1][:2]}' in html and "previous:" not in html
+    assert [f"{name}.html" for name in execute.names()] == re.findall(r'<li><a [^>]*href="(\d\d_\w+\.html)"', html)
+    assert html.count('aria-current="page"') == 1
+
+
+def test_neither_page_nor_download_shows_what_papermill_added(tmp_path):
+    """Its cell of parameters names folders of the machine that the notebook ran on."""
+    notebook = execute.read(execute.source(execute.names()[0]))
+    injected = new_code_cell("figures_dir = '/home/somebody'", metadata={"tags": [execute.INJECTED], "papermill": {}})
+    notebook.cells.insert(2, injected)
+    notebook.metadata["papermill"] = {"input_path": "/home/somebody"}
+    file = tmp_path / "01_a.ipynb"
+    nbformat.write(notebook, file)
+    render.main("page", str(tmp_path / "site"), str(file))
+    for written in (tmp_path / "site").iterdir():
+        assert "/home/somebody" not in written.read_text(encoding="utf-8"), written.name
+    assert "/home/somebody" not in str(render.sections(file))
 
 
 @pytest.mark.parametrize("name", execute.names())
@@ -57,5 +75,7 @@ def test_a_number_in_brackets_leads_to_its_reference(name):
     html = render.page(execute.source(name))
     cited = set(re.findall(r'href="#(reference-\d+)"', html))
     listed = re.findall(r'<li id="(reference-\d+)">', html)
-    assert listed == [f"reference-{number}" for number in range(1, len(listed) + 1)] and cited <= set(listed)
+    texts = [cell.source for cell in execute.read(execute.source(name)).cells if cell.cell_type == "markdown"]
+    written = re.findall(r"^\d+\. ", "\n".join(texts).partition("## References")[2], flags=re.MULTILINE)
+    assert len(listed) == len(written) and cited <= set(listed)
     assert cited or not re.search(r"\[[1-9]\]", re.sub(r"<(pre|code|script).*?</\1>", "", html, flags=re.DOTALL))

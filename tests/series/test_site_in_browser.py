@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import browser
@@ -66,16 +67,16 @@ def visit(site, chromium):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_complete_and_its_links_lead_somewhere(visit, site, name):
     page = visit(name)
+    page.eval_on_selector_all("details", "all => all.forEach((one) => { one.open = true; })")
     sizes = page.eval_on_selector_all("math", "all => all.map((m) => m.getBoundingClientRect().height)")
-    hidden = page.eval_on_selector_all("details:not([open]) math", "all => all.length")
-    assert sum(size == 0 for size in sizes) <= hidden, "a formula is not drawn"
+    assert all(size > 0 for size in sizes), "a formula is not drawn"
     images = page.eval_on_selector_all("img", "all => all.map((i) => [i.alt.trim(), i.naturalWidth])")
     assert all(alt and width > 0 for alt, width in images)
     for href in page.eval_on_selector_all("a[href]", "all => all.map((a) => a.href)"):
         link = urlsplit(href)
         if link.scheme == "file":
-            target = site / unquote(link.path).rpartition("/")[2]
-            assert target.is_file(), href
+            target = Path(unquote(link.path))
+            assert target.parent == site and target.is_file(), href
             assert not link.fragment or f'id="{link.fragment}"' in target.read_text(encoding="utf-8"), href
         else:
             assert link.scheme == "https", href
@@ -89,6 +90,31 @@ def test_nothing_is_cut_off_on_a_phone(visit, name):
     cut = """all => all.filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'auto'
                                       && getComputedStyle(e.parentElement).overflowX != 'auto').length"""
     assert page.eval_on_selector_all("pre, table, .output_area, math[display=block]", cut) == 0
+    items = page.eval_on_selector_all(".text li", "all => all.map((item) => getComputedStyle(item).overflowX)")
+    assert set(items) <= {"visible"}, "a list that cuts off what is beside it has no numbers"
+    page.fill("#search", "logistic")
+    page.locator("#found a").first.wait_for()
+    box = page.locator(".results").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390, "what is found is not cut off either"
+
+
+def test_a_heading_that_was_jumped_to_is_not_covered(visit):
+    page = visit(NAMES[0], viewport={"width": 768, "height": 1024})
+    page.evaluate("location.hash = 'References'")
+    page.wait_for_function("scrollY > 1000")
+    bar, heading = (page.locator(where).bounding_box() for where in (".bar", "#References"))
+    assert heading["y"] >= min(bar["y"] + bar["height"], 0) and heading["y"] >= 0
+
+
+def test_a_print_is_dark_on_white(visit):
+    page = visit(NAMES[0], color_scheme="dark")
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    assert page.inner_text("#theme") == "theme: dark"
+    page.emulate_media(media="print")
+    colour = page.eval_on_selector(".text p", "one => getComputedStyle(one).color")
+    assert page.evaluate(CONTRAST, [colour, "rgb(255, 255, 255)"]) >= 7
+    assert not page.locator(".bar").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -128,14 +154,34 @@ def test_code_is_copied(visit):
     assert page.faults == []
 
 
-def test_search_finds_the_section_that_has_the_words(visit):
+FOUND = {
+    "reparameterization": "01_iwae", "Kullback-Leibler": "01_iwae", "normalizing flow": "05_dequantized_flows",
+    "dequantization": "05_dequantized_flows", "discretized": "03_logistic_vae",
+    "conditional_log_pmf": "03_logistic_vae",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", FOUND)
+def test_search_finds_the_usual_terms_in_either_spelling_and_code(visit, words):
     page = visit("index")
-    page.fill("#search", "reparameterisation")
+    page.fill("#search", words)
+    page.locator("#found a").first.wait_for()
+    pages = page.eval_on_selector_all("#found a", "all => all.map((link) => link.getAttribute('href'))")
+    assert any(link.startswith(FOUND[words]) for link in pages), pages
+
+
+def test_search_leads_to_the_section_and_closes(visit):
+    page = visit("index")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("reparameterisation")
     link = page.locator("#found a").first
     link.wait_for()
     link.click()
     page.wait_for_url("**/0*.html*")
     assert "reparameteris" in page.inner_text("main").lower()
+    page.fill("#search", "references")
+    page.locator(f"#found a[href*='{page.url.rpartition('/')[2].partition('#')[0]}']").first.click()
+    assert page.locator("#found a").count() == 0, "also where the section is on the same page"
     page.fill("#search", "no such words anywhere xyzzy")
     page.get_by_text("Nothing found.").wait_for()
     page.keyboard.press("Escape")
@@ -169,8 +215,16 @@ def test_the_playground_draws_the_pmf_of_the_library(visit):
         torch.testing.assert_close(torch.tensor(shown["pmf"]).double(), pmf.flatten().double(), atol=1e-6, rtol=1e-5)
     page.locator("#components input[type=range]").nth(1).fill("30")
     assert page.evaluate("window.playground.pmf[30]") > before["pmf"][30]
+    said = page.inner_text("#says")
     page.locator("#plot").hover(position={"x": 200, "y": 100})
-    assert page.inner_text("#says") != ""
+    assert page.inner_text("#says") != said
+    page.locator("#level").fill("200")
+    assert page.inner_text("#says").startswith("Level 200: probability below 1e-300, ")
+    assert "Infinity" not in page.inner_text("#says"), "the logarithm is finite where the probability is too small"
+    for weight in page.locator("#components input[aria-label$=weight]").all():
+        weight.fill("0")
+    assert "NaN" not in page.locator("#plot .bars").get_attribute("d"), "components without weight count alike"
+    assert sum(page.evaluate("window.playground.pmf")) == pytest.approx(1)
     path = page.locator("#plot .bars").get_attribute("d")
     page.check("#bits")
     assert page.locator("#plot .bars").get_attribute("d") != path

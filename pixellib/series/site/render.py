@@ -4,12 +4,13 @@ python -m pixellib.series.site.render page FOLDER NOTEBOOK.ipynb           the p
 python -m pixellib.series.site.render front FOLDER NOTEBOOK.ipynb [...]    all else: contents, playground, search, style
 """
 
+import base64
+import io
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterator
-from html import unescape
+from html import escape, unescape
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from PIL import Image
 from traitlets.config import Config
 
 from pixellib import files
@@ -27,6 +29,7 @@ from pixellib.series import execute
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = Path(__file__).parent / "static"
 HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link".*?</h2>', re.DOTALL)
+THUMBNAIL = (1400, 512)  # pixels at most, of a figure on the page of all notebooks
 CITATION, NUMBER = re.compile(r"\[[1-9]\d*(?:, [1-9]\d*)*\]"), re.compile(r"\d+")
 
 
@@ -51,13 +54,19 @@ class _Markdown(IPythonRenderer):
         )
 
     def inline_math(self, body: str) -> str:
-        return _formula(body)
+        return f'<span class="formula">{_formula(body)}</span>'
 
     def block_math(self, body: str) -> str:
         return _formula(body, display="block")
 
     def multiline_math(self, text: str) -> str:
         return self.block_math(text.strip().strip("$"))
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
+
+    def table(self, text: str) -> str:
+        return f'<div class="table"><table>\n{text}</table></div>\n'  # a wide one scrolls by itself
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         notebook = re.fullmatch(r"(\d\d_\w+)\.ipynb(#.*)?", url)
@@ -81,7 +90,8 @@ class _Exporter(HTMLExporter):
 def page(file: Path) -> str:
     """The page of an executed notebook, without the cell papermill added."""
     notebook = nbformat.read(file, as_version=4)
-    notebook.metadata |= {"title": summary(file)["title"], "file": file.stem, "beside": _beside(file.stem)}
+    titles = {name: _title(execute.source(name)) for name in execute.names()}
+    notebook.metadata |= {"title": _title(file), "titles": titles, "file": file.stem, "beside": _beside(file.stem)}
     config = Config()
     config.HTMLExporter.template_name = "pixels"
     config.HTMLExporter.extra_template_basedirs = [str(TEMPLATES)]
@@ -91,8 +101,20 @@ def page(file: Path) -> str:
     config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
     html, _ = _Exporter(config=config).from_notebook_node(notebook)
     html = _with_anchors_of_references(html)
+    html = html.replace('class="anchor-link"', 'class="anchor-link" aria-label="Link to this section"')
     contents = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in HEADING.findall(html))
     return html.replace("<!-- contents -->", f"<ol>{contents}</ol>", 1)
+
+
+def download(file: Path) -> str:
+    """The executed notebook as a file to download, without what papermill added: its parameters name folders of the
+    machine that it ran on.
+    """
+    notebook = execute.read(file)
+    notebook.cells = [cell for cell in notebook.cells if execute.INJECTED not in cell.metadata.get("tags", [])]
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("papermill", None)
+    return nbformat.writes(notebook) + "\n"
 
 
 def _with_anchors_of_references(html: str) -> str:
@@ -110,16 +132,23 @@ def _beside(name: str) -> dict[str, str]:
     return dict(pairs + [("next", other) for one, other in pairwise(names) if one == name])
 
 
+def _title(file: Path) -> str:
+    """A notebook's first heading. Without nbformat, which takes a second for a dozen of them."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    text = next(("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"), "")
+    return text.strip().partition("\n")[0].lstrip("# ").strip() or file.stem
+
+
 def summary(file: Path) -> dict:
-    """A notebook's name, title (first heading), question (the paragraph below it) and first figure."""
+    """A notebook's name, title (first heading), question (the paragraph below it) and first figure, made small."""
     notebook = nbformat.read(file, as_version=4)
     text = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
-    heading, _, rest = text.strip().partition("\n")
+    rest = text.strip().partition("\n")[2]
     rest = re.sub(r"<!--.*?-->", "", rest, flags=re.DOTALL)  # marks of what `make publish` writes
     question = rest.strip().split("\n\n")[0].replace("\n", " ")
     return {
         "name": file.stem,
-        "title": heading.lstrip("# ").strip() or file.stem,
+        "title": _title(file),
         "question": _sentence(question),
         "figure": next(_figures(notebook), None),
     }
@@ -128,7 +157,7 @@ def summary(file: Path) -> dict:
 def _sentence(markdown: str) -> str:
     """HTML of a paragraph for another page: formulas as MathML, no links, references or emphasis."""
     html = _html(re.sub(r" ?\[\d+(?:, \d+)*\](?!\()", "", markdown))
-    return re.sub(r"</?(?:p|a|em|strong|code)\b[^>]*>", "", html).strip()
+    return re.sub(r"</?(?:p|a|em|strong|code|span)\b[^>]*>", "", html).strip()
 
 
 def _figures(notebook: NotebookNode) -> Iterator[dict[str, str]]:
@@ -137,16 +166,28 @@ def _figures(notebook: NotebookNode) -> Iterator[dict[str, str]]:
             png = output.get("data", {}).get("image/png")
             if png:
                 alt = output.get("metadata", {}).get("image/png", {}).get("alt", "")
-                yield {"png": png.replace("\n", ""), "alt": alt}
+                yield {"png": _thumbnail(png), "alt": alt}
+
+
+def _thumbnail(png: str) -> str:
+    """A PNG in base64, no larger than `THUMBNAIL`."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        picture.thumbnail(THUMBNAIL)
+        picture.save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def sections(file: Path) -> list[dict[str, str]]:
-    """What is searched: for each section of a notebook its page, title, heading, anchor and text."""
+    """What is searched: for each section of a notebook its page, title, heading, anchor and text, with its code."""
     notebook = nbformat.read(file, as_version=4)
-    html = "\n".join(_html(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    cells = (cell for cell in notebook.cells if execute.INJECTED not in cell.metadata.get("tags", []))
+    html = "\n".join(
+        _html(cell.source) if cell.cell_type == "markdown" else f"<pre>{escape(cell.source)}</pre>" for cell in cells
+    )
     first, *others = HEADING.split(html)  # then anchor, heading, text, anchor, ...
     found = [("", "", first), *zip(others[::3], others[1::3], others[2::3], strict=True)]
-    title = summary(file)["title"]
+    title = _title(file)
     return [
         {"page": file.stem, "title": title, "heading": _plain(heading), "anchor": anchor, "text": _plain(text)}
         for anchor, heading, text in found
@@ -154,7 +195,7 @@ def sections(file: Path) -> list[dict[str, str]]:
 
 
 def _plain(html: str) -> str:
-    html = re.sub(r"<math.*?</math>|<h1.*?</h1>|<!--.*?-->", " ", html, flags=re.DOTALL)
+    html = re.sub(r'<a class="anchor-link".*?</a>|<h1.*?</h1>|<!--.*?-->', " ", html, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
 
 
@@ -173,14 +214,13 @@ def front(notebooks: list[Path]) -> dict[str, str]:
 def main(kind: str, folder: str, *notebooks: str) -> None:
     folder, sources = Path(folder), [Path(notebook) for notebook in notebooks]
     folder.mkdir(parents=True, exist_ok=True)
-    written = front(sources) if kind == "front" else {f"{source.stem}.html": page(source) for source in sources}
+    if kind == "front":
+        written = front(sources)
+    else:
+        written = {f"{source.stem}.html": page(source) for source in sources}
+        written |= {source.name: download(source) for source in sources}
     for name, text in written.items():
         files.write_atomically(folder / name, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
-    if kind == "page":
-        for source in sources:
-            files.write_atomically(
-                folder / source.name, lambda temporary, source=source: shutil.copy(source, temporary)
-            )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 // Theme, copy buttons and search. Pages can be read without it. Nothing is loaded from another host.
 "use strict";
 
-const THEMES = ["system", "light", "dark"];
+const THEMES = ["system", "light", "dark"], KEY = "pixel-likelihoods-theme";
 const memory = {  // where a browser keeps nothing, the choice lasts as long as the page
-  get: () => { try { return localStorage.getItem("theme"); } catch { return null; } },
-  set: (theme) => { try { localStorage.setItem("theme", theme); } catch { /* not kept */ } },
+  get: () => { try { return localStorage.getItem(KEY); } catch { return null; } },
+  set: (theme) => { try { localStorage.setItem(KEY, theme); } catch { /* not kept */ } },
 };
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  memory.set(theme);
   const button = document.getElementById("theme");
   if (button) button.textContent = `theme: ${theme}`;
 }
@@ -19,9 +18,15 @@ function addCopyButtons() {
     const button = document.createElement("button");
     button.className = "copy";
     button.textContent = "copy";
+    button.setAttribute("aria-live", "polite");
     button.addEventListener("click", async () => {
-      await copy(input.querySelector("pre").innerText);
-      button.textContent = "copied";
+      try {
+        await copy(input.querySelector("pre").innerText);
+        button.textContent = "copied";
+      } catch {
+        button.textContent = "not copied";
+      }
+      button.focus();
       setTimeout(() => { button.textContent = "copy"; }, 1500);
     });
     input.append(button);
@@ -38,75 +43,106 @@ async function copy(text) {
   area.remove();
 }
 
+// What scrolls sideways can be reached with the keyboard.
+function makeScrollable() {
+  for (const box of document.querySelectorAll("pre, .output_area, .table, math[display=block]")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  }
+}
+
+let index;
 function loadIndex() {  // a script, because a page opened from a disk may not fetch files
-  if (window.SECTIONS) return Promise.resolve();
-  return new Promise((resolve) => {
+  index ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = "search.js";
-    script.onload = resolve;
+    script.onload = () => resolve(window.SECTIONS.map((section) => (
+      { ...section, plainHeading: plain(`${section.title} ${section.heading}`), plainText: plain(section.text) }
+    )));
+    script.onerror = reject;
     document.head.append(script);
   });
+  return index;
+}
+
+// A text as it is compared: without accents and hyphens, and with s for z, so that both spellings of English are found.
+function plain(text) {
+  const letters = text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+  return letters.replace(/[\u2010-\u2015-]/g, " ").replaceAll("z", "s");
 }
 
 // Sections that have all words, those with a word in the heading first.
-function search(query) {
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+function search(sections, query) {
+  const words = plain(query).split(/\s+/).filter(Boolean);
   if (!words.length) return [];
   const score = (section) => {
-    const heading = `${section.title} ${section.heading}`.toLowerCase(), text = section.text.toLowerCase();
     let total = 0;
     for (const word of words) {
-      const count = text.split(word).length - 1 + (heading.includes(word) ? 20 : 0);
+      const count = section.plainText.split(word).length - 1 + (section.plainHeading.includes(word) ? 20 : 0);
       if (!count) return 0;
       total += count;
     }
     return total;
   };
-  return window.SECTIONS.map((section) => [score(section), section]).filter(([points]) => points)
+  return sections.map((section) => [score(section), section]).filter(([points]) => points)
     .sort((a, b) => b[0] - a[0]).slice(0, 12).map(([, section]) => section);
 }
 
-function excerpt(text, query) {
-  const at = text.toLowerCase().indexOf(query.toLowerCase().trim().split(/\s+/)[0]);
+function excerpt(section, query) {
+  const at = section.plainText.indexOf(plain(query).trim().split(/\s+/)[0]);
   const start = Math.max(0, at - 60);
-  return (start ? "… " : "") + text.slice(start, start + 160) + " …";
+  return (start ? "… " : "") + section.text.slice(start, start + 160) + " …";
 }
 
-function showFound(list, query) {
-  const items = search(query).map((section) => {
+function showFound(sections, query) {
+  const found = search(sections, query);
+  document.getElementById("found").replaceChildren(...found.map((section) => {
     const item = document.createElement("li"), link = document.createElement("a"), small = document.createElement("small");
     link.href = `${section.page}.html${section.anchor ? "#" + section.anchor : ""}`;
     link.textContent = section.heading ? `${section.title} › ${section.heading}` : section.title;
-    small.textContent = excerpt(section.text, query);
+    small.textContent = excerpt(section, query);
     link.append(small);
     item.append(link);
     return item;
+  }));
+  const number = `${found.length} section${found.length > 1 ? "s" : ""} found.`;
+  say(query.trim() ? (found.length ? number : "Nothing found.") : "");
+}
+
+function say(text) {
+  document.getElementById("count").textContent = text;
+}
+
+function addSearch() {
+  const box = document.getElementById("search"), list = document.getElementById("found"), whole = box.parentElement;
+  const close = () => { list.replaceChildren(); say(""); };
+  box.addEventListener("focus", () => loadIndex().catch(() => {}));
+  box.addEventListener("input", async () => {
+    try {
+      showFound(await loadIndex(), box.value);
+    } catch {
+      say("The index of the search could not be loaded.");
+    }
   });
-  if (!items.length && query.trim()) {
-    const item = document.createElement("li");
-    item.innerHTML = "<p>Nothing found.</p>";
-    items.push(item);
-  }
-  list.replaceChildren(...items);
+  list.addEventListener("click", close);  // a section of this page is reached without loading anything
+  whole.addEventListener("focusout", (event) => { if (!whole.contains(event.relatedTarget)) close(); });
+  whole.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { box.value = ""; close(); box.focus(); }
+  });
+  document.addEventListener("click", (event) => { if (!whole.contains(event.target)) close(); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); box.focus(); }
+  });
 }
 
 setTheme(THEMES.includes(memory.get()) ? memory.get() : "system");
 
 document.addEventListener("DOMContentLoaded", () => {
   setTheme(document.documentElement.dataset.theme);
-  const theme = document.getElementById("theme"), box = document.getElementById("search");
-  theme.addEventListener("click", () => {
+  document.getElementById("theme").addEventListener("click", () => {
     setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
+    memory.set(document.documentElement.dataset.theme);
   });
-  const list = document.getElementById("found");
-  box.addEventListener("focus", loadIndex);
-  box.addEventListener("input", async () => { await loadIndex(); showFound(list, box.value); });
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") { box.value = ""; list.replaceChildren(); }
-    if (event.key === "/" && !/INPUT|TEXTAREA/.test(document.activeElement.tagName)) { event.preventDefault(); box.focus(); }
-  });
-  document.addEventListener("click", (event) => { if (!event.target.closest(".search")) list.replaceChildren(); });
+  addSearch();
   addCopyButtons();
-  const contents = document.querySelector(".contents details");  // closed where it would stand above the text
-  if (contents) contents.open = matchMedia("(min-width: 64rem)").matches;
+  makeScrollable();
 });
