@@ -42,13 +42,14 @@ def differences(theirs: Mapping, ours: Mapping) -> list[str]:
 
 @cache
 def code_version() -> str:
-    """The package's version and a digest of the library's sources, for records.
+    """The package's version and a digest of the sources that a training runs through, for records: of the library, and
+    of the heads, networks and orders of notebook 10.
 
     The machinery of the series is left out: what it contributes to a training stands in the identity. The sources are
     read once in a process, because it goes on with the code that it began with, even if the files are edited meanwhile.
     """
     digest = hashlib.sha256()
-    for path in paths.library():
+    for path in [*paths.library(), *sorted((paths.ROOT / "pixellib" / "series" / "permuted").glob("*.py"))]:
         digest.update(f"{path.relative_to(paths.ROOT / 'pixellib').as_posix()}\n".encode())
         digest.update(path.read_bytes())
     return f"{pixellib.__version__}+{digest.hexdigest()[:12]}"

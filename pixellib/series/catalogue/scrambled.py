@@ -7,14 +7,14 @@ notebooks/10_plan.md is the plan that was written before.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pixellib.series.catalogue.arms import FOUR_TIMES, HALF, TWICE, Arm, mixture, run_of
+from pixellib.series.catalogue.arms import EIGHT_TIMES, FOUR_TIMES, HALF, TWICE, Arm, mixture, run_of
 from pixellib.series.catalogue.common import FAST
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 
 _ORDERED = Arm("ordered", Symbols(), chosen_rates=True)
 _SCRAMBLED = Arm("scrambled", Symbols("inputs and targets"), chosen_rates=True)
-_NUMBERED = Arm("numbered", Symbols())  # bytes and tokens as they are
+_NUMBERED = Arm("numbered", Symbols(), chosen_rates=True)  # bytes and tokens as they are
 _NAMES = replace(_SCRAMBLED, chosen_rates=False)  # codes, with the usual rates
 
 
@@ -90,15 +90,18 @@ def _permutation(num: int) -> Arm:
 
 
 def _rates_of(arm: Arm) -> list[Arm]:
-    return [_trial(arm, "half", **HALF), _trial(arm, "twice", **TWICE), _trial(arm, "four-times", **FOUR_TIMES)]
+    rates = {"half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
+    return [_trial(arm, name, **settings) for name, settings in rates.items()]
 
 
 _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
 _ORDERS = ("frequency", "neighbours", "predictions")
-_RANDOM = Arm("scrambled", Symbols("inputs and targets"))  # bytes and tokens numbered at random
+_USED = _NUMBERED.but(  # as they are, but over the whole range: what any order of them is to be compared with
+    "spread", "spread over the range", symbols=Symbols(order="used first", spread=True)
+)
 _CONTINUED = _SCRAMBLED.but("continued", "trained on", start=_SOFTMAX)
 _HEAD = _SCRAMBLED.but("head", "head alone", trunk=_SOFTMAX)
-_BINS = SymbolMixture(10, tails="truncated", min_log_scale=-9.0, fixed=True)
+_STILL = replace(mixture(10), mean_rate=1e-4)  # means that hardly move, and free scales
 _FIXED = SymbolMixture(256, tails="truncated", min_log_scale=-9.0, fixed=True)
 _SLOWER = replace(mixture(256), mean_rate=0.01)
 _SYMBOLS = [  # the first is a softmax in other words, and has its rates
@@ -118,7 +121,9 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_head_alone(num, "deep-", ", with a hidden layer", _DEEP) for num in (10, 85)], 2),
     ("grey", ["mixture"], [_head_alone(num, "long-", ", 3,000 steps", steps=3_000) for num in (10, 85)], 2),
     ("grey", ["mixture"], [_free_head(num) for num in (10, 85)], 2),
-    ("grey", ["mixture"], [_head_alone(10, "bins-", ", components fixed", {"likelihood": _BINS})], 2),
+    ("grey", ["mixture"], [_head_alone(10, "still-", ", means that stay", {"likelihood": _STILL})], 2),
+    ("grey", ["mixture"], [_trial(_head_alone(num), "half", **TWICE) for num in (10, 85)], 1),
+    ("grey", ["mixture"], [_trial(_head_alone(num), "quarter", **FAST) for num in (10, 85)], 1),
     ("grey", ["softmax"], [_HEAD], 2),
     ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 2),
     ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 2),
@@ -137,7 +142,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("colour", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 2),
     *((images, ["softmax", "mixture"], [_NUMBERED], 2) for images in _TEXTS),
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 2) for images in _TEXTS),
-    *((images, ["mixture"], [_RANDOM], 2) for images in _TEXTS),
+    *((images, ["mixture"], [_SCRAMBLED, _USED], 2) for images in _TEXTS),
     *((images, ["softmax", "mixture"], _rates_of(_NUMBERED), 1) for images in _TEXTS),
     ("codes-cifar10", ["softmax", "mixture"], _rates_of(_NAMES), 1),
     ("mnist", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 2),
