@@ -193,9 +193,7 @@ class DiscretizedLogisticMixture(ImageDistribution):
         return ((variances + from_mean.square()) * weights).sum(-3)
 
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
-        """log p of each pixel in nats, all its channels together: float (..., H, W); fused: see `ImageDistribution`.
-        Here it is several times faster.
-        """
+        """log p of each pixel in nats, all its channels together: float (..., H, W); fused: see `ImageDistribution`."""
         batch = self._check(x)
         if not fused:
             parameters = self.logits, self.means, self.log_scales, self.coefficients

@@ -5,7 +5,7 @@ of the logistic's distribution function at the two ends of its bin, exactly: not
 Computed in units of levels, where the bin ends x +- 1/2 are exact in floating point and the masses sum to one.
 
 There are two ways to a log-probability. `log_mass` and `log_mixture` are made of differentiable operations of PyTorch.
-`FusedMixture` computes log p of a pixel and its gradient in one pass, several times faster; it uses `log_mass` for
+`FusedMixture` computes log p of a pixel and its gradient in one pass, which is faster; it uses `log_mass` for
 scales beyond the range of its own formula. Means and log-scales are in units of the image scaled to [-1, 1].
 """
 
@@ -271,7 +271,7 @@ def _log_share(width: Tensor) -> Tensor:
 
 
 def _one_minus_exp(width: Tensor) -> Tensor:
-    """1 - e^(-width) for positive widths, as exact as -expm1(-width) and three times as fast on a processor."""
+    """1 - e^(-width) for positive widths, as exact as -expm1(-width) and faster on many processors."""
     t = torch.tanh(0.5 * width)
     return (t + t).div_(1 + t)
 

@@ -19,10 +19,12 @@ CPU = torch.device("cpu")
 
 # The convolution of PixelCNN++ on MNIST that takes the most time, forwards and backwards.
 _CONVOLUTION = """
+import sys
 import torch
 from pixellib.models.autoregressive.layers import CausalConv2d
 layer, x = CausalConv2d(64, 32, above=1, left=1), torch.randn(16, 64, 28, 28, requires_grad=True)
-with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON), torch.autocast("cpu", torch.bfloat16):
+bf16 = torch.autocast("cpu", torch.bfloat16, enabled=sys.argv[1] == "bf16")
+with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON), bf16:
     layer(x).sum().backward()
 """
 _KERNEL = re.compile(r"^onednn_verbose,.*,exec,cpu,convolution,([^,]+),(\w+)", flags=re.MULTILINE)
@@ -50,13 +52,14 @@ def speeds(rounds: int = 7) -> dict[str, int]:
     return {precision: round(speed) for precision, speed in measured.items()}
 
 
-def convolution_kernels() -> dict[str, str]:
-    """The kernel that oneDNN chose for each pass of a causal convolution in bfloat16, such as {"forward_training":
-    "brg_conv_fwd:avx512_core_bf16"}; empty where PyTorch does not use oneDNN. Asks a process of its own, which prints.
+def convolution_kernels(precision: str) -> dict[str, str]:
+    """The kernel that oneDNN chose for each pass of a causal convolution in "fp32" or "bf16", such as
+    {"forward_training": "brg_conv_fwd:avx512_core_bf16"}; empty where PyTorch does not use oneDNN. Asks a process of
+    its own, which prints.
     """
     environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}
     answer = subprocess.run(
-        [sys.executable, "-c", _CONVOLUTION], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-c", _CONVOLUTION, precision], capture_output=True, text=True, env=environment, check=False
     )
     return {kind: kernel for kernel, kind in _KERNEL.findall(answer.stdout)}
 
@@ -91,24 +94,25 @@ def summary() -> str:
     measured = speeds(rounds=3)
     parts = [devices.hardware(CPU), _speeds_in_words(measured)]
     if (minutes := expected_minutes(measured)) is not None:
-        parts.append(f"all notebooks of the reference profile take about {max(1, round(minutes))} min")
+        parts.append(f"all notebooks of the reference profile take roughly {max(1, round(minutes))} min")
     return "; ".join(parts)
 
 
 def report() -> list[str]:
     """A line for each thing worth knowing, warnings among them; takes about ten seconds."""
     measured = speeds()
+    precision = "bf16" if "bf16" in measured else "fp32"  # what trainings use here
     lines = [
         f"processor: {devices.hardware(CPU)} of {os.cpu_count()}",
         "bfloat16: " + ("multiplied in hardware" if "bf16" in measured else "not in hardware; float32 is used"),
         f"matrix products of 2048 x 2048: {_speeds_in_words(measured)}",
-        *_about_kernels(convolution_kernels()),
+        *_about_kernels(precision, convolution_kernels(precision)),
         _about_torch(torch.__version__),
     ]
     if torch.cuda.is_available():
         lines.append(f"GPU: {torch.cuda.get_device_name()}; GPU code paths of the series are untested")
     if (minutes := expected_minutes(measured)) is not None:
-        lines.append(f"make figures: about {max(1, round(minutes))} min if every notebook is to be run")
+        lines.append(f"make figures: roughly {max(1, round(minutes))} min if every notebook is to be run")
     return lines
 
 
@@ -116,12 +120,13 @@ def _speeds_in_words(measured: dict[str, int]) -> str:
     return ", ".join(f"{speed} GFLOP/s in {precision}" for precision, speed in measured.items())
 
 
-def _about_kernels(kernels: dict[str, str]) -> list[str]:
+def _about_kernels(precision: str, kernels: dict[str, str]) -> list[str]:
     if not kernels:
-        return ["causal convolution in bfloat16: not computed by oneDNN; expect it to be slow"]
-    lines = [f"causal convolution in bfloat16, {kind}: {kernel}" for kind, kernel in sorted(kernels.items())]
+        return [f"causal convolution in {precision}: not computed by oneDNN; expect it to be slow"]
+    lines = [f"causal convolution in {precision}, {kind}: {kernel}" for kind, kernel in sorted(kernels.items())]
     if any(is_reference(kernel) for kernel in kernels.values()):
-        lines.append("WARNING: oneDNN falls back to a reference kernel, many times slower; use precision fp32")
+        advice = "; use precision fp32" if precision == "bf16" else ""
+        lines.append(f"WARNING: oneDNN falls back to a reference kernel, many times slower{advice}")
     return lines
 
 
