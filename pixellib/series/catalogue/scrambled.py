@@ -123,7 +123,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["mixture"], [_free_head(num) for num in (10, 85)], 2),
     ("grey", ["mixture"], [_head_alone(10, "still-", ", means that stay", {"likelihood": _STILL})], 2),
     ("grey", ["mixture"], [_trial(_head_alone(num), "half", **TWICE) for num in (10, 85)], 1),
-    ("grey", ["mixture"], [_trial(_head_alone(num), "quarter", **FAST) for num in (10, 85)], 1),
+    ("grey", ["mixture"], [_trial(_head_alone(num), "twice", **EIGHT_TIMES) for num in (10, 85)], 1),
     ("grey", ["softmax"], [_HEAD], 2),
     ("grey", ["mixture"], [_deep(num) for num in (10, 85)], 2),
     ("grey", ["mixture"], [_warm(num) for num in (10, 85)], 2),
