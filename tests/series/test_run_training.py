@@ -221,12 +221,14 @@ def test_a_run_can_begin_where_another_ended_and_counts_its_cost(tiny):
 
 
 def test_a_run_can_take_the_trunk_of_another_and_train_a_head_of_its_own(tiny):
-    """A softmax and a mixture on the same frozen network: every weight but those of the last layer stays."""
+    """A softmax and a mixture on the same frozen network: every weight but those of the last layer stays, also under
+    Muon and in the average of weights.
+    """
     options = {"channels": 1, "size": (28, 28), "num_layers": 1, "num_filters": 4, "kernel_size": 3}
     gated = {"family": GatedPixelCNN, "options": options, "unit": "bits", "binarised": False}
     first = changed(dataclasses.replace(tiny, name="first", **gated), "reference", options={}, num_samples=None)
     mixture = {**options, "likelihood": LogisticMixture(3), "init_output": True}
-    still = dataclasses.replace(QUICK, steps=2, ema_decay=None, validate_every=1)
+    still = dataclasses.replace(QUICK, steps=2, muon_lr=0.02, validate_every=1)
     second = dataclasses.replace(tiny, name="second", **{**gated, "options": mixture})
     second = changed(second, "reference", settings=still, trunk=first, options={}, num_samples=None)
     model = second.load_or_train("reference", device="cpu")
@@ -245,7 +247,7 @@ def test_layers_that_a_trunk_has_not_are_trained_with_the_head(tiny):
     options = {"channels": 1, "size": (28, 28), "num_filters": 4, "num_resnets": 1, "likelihood": LogisticMixture(2)}
     network = {"family": PixelCNNpp, "options": options, "unit": "bits"}
     first = changed(dataclasses.replace(tiny, name="first", **network), "reference", options={}, num_samples=None)
-    still = dataclasses.replace(QUICK, steps=2, ema_decay=None, validate_every=1)
+    still = dataclasses.replace(QUICK, steps=2, muon_lr=0.02, validate_every=1)
     deep = dataclasses.replace(first, name="second", options={**options, "num_head_filters": 6})
     deep = changed(deep, "reference", settings=still, trunk=first)
     weights, trunk = (run.load_or_train("reference", device="cpu").state_dict() for run in (deep, first))

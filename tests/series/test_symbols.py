@@ -1,5 +1,7 @@
 """What notebook 10 makes of images: symbols that one can go back from, and an order found without looking."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -8,8 +10,10 @@ from pixellib.data import IntensityPermutation, grey
 from pixellib.likelihoods import LogisticMixture, Permuted
 from pixellib.models import GatedPixelCNN, PixelCNNpp
 from pixellib.series import paths, runs
+from pixellib.series.permuted import symbols as symbols_of_notebook_10
 from pixellib.series.permuted.order import order_by_predictions, used_first
 from pixellib.series.permuted.symbols import Symbols
+from pixellib.series.run import Run
 
 scrambled = IntensityPermutation(seed=2)
 
@@ -91,6 +95,20 @@ def test_an_order_is_found_in_what_a_model_takes_for_alike():
     true = scrambled.inverse(x).flatten().long()
     line = place[true.argsort()]
     assert torch.equal(line, torch.arange(256)) or torch.equal(line, torch.arange(256).flip(0))
+
+
+def test_an_order_by_predictions_asks_the_softmax_of_the_same_seed_about_training_images(monkeypatch):
+    softmax, asked, seen = runs.get("permuted-mnist-softmax-scrambled"), [], []
+    symbols = Symbols("inputs and targets", order="predictions", softmax=softmax)
+    run = dataclasses.replace(runs.get("permuted-mnist-mixture-scrambled"), symbols=symbols)
+    monkeypatch.setattr(Run, "trained", lambda self, profile, seed: asked.append((self.name, profile, seed)))
+    monkeypatch.setattr(
+        symbols_of_notebook_10, "order_by_predictions", lambda _, x, __: seen.append(x) or IntensityPermutation(seed=9)
+    )
+    images = run.images("test", seed=3)
+    assert asked == [(softmax.name, "reference", 3)]
+    assert torch.equal(seen[0], softmax.images("train", seed=3)[:200])
+    assert torch.equal(images, IntensityPermutation(seed=9)(softmax.images("test", seed=3)))
 
 
 def test_targets_and_both_permuted_are_the_same_problem():
