@@ -89,9 +89,12 @@ def _permutation(num: int) -> Arm:
     )
 
 
-def _rates_of(arm: Arm) -> list[Arm]:
-    rates = {"half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
-    return [_trial(arm, name, **settings) for name, settings in rates.items()]
+_RATES = {"half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
+_UP_TO_FOUR, _FROM_TWICE = list(_RATES)[:3], list(_RATES)[1:]
+
+
+def _at_rates(arm: Arm, rates: list[str]) -> list[Arm]:
+    return [_trial(arm, name, **_RATES[name]) for name in rates]
 
 
 _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")
@@ -143,8 +146,10 @@ _COMPARISONS = [  # images, heads, arms, seeds
     *((images, ["softmax", "mixture"], [_NUMBERED], 2) for images in _TEXTS),
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 2) for images in _TEXTS),
     *((images, ["mixture"], [_SCRAMBLED, _USED], 2) for images in _TEXTS),
-    *((images, ["softmax", "mixture"], _rates_of(_NUMBERED), 1) for images in _TEXTS),
-    ("codes-cifar10", ["softmax", "mixture"], _rates_of(_NAMES), 1),
+    ("text", ["softmax", "mixture"], _at_rates(_NUMBERED, _UP_TO_FOUR), 1),
+    ("tokens", ["softmax"], _at_rates(_NUMBERED, _FROM_TWICE), 1),
+    ("tokens", ["mixture"], _at_rates(_NUMBERED, _UP_TO_FOUR), 1),
+    ("codes-cifar10", ["softmax", "mixture"], _at_rates(_NAMES, _UP_TO_FOUR), 1),
     ("mnist", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 2),
     *((images, ["softmax", "mixture"], [_NAMES], 3) for images in _CODES),
     *((images, ["mixture"], [_components(_NAMES, num) for num in (30, 85)], 3) for images in _CODES),
