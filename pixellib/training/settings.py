@@ -14,13 +14,13 @@ class Settings:
     """How to train: in steps, never in wall-clock time, so that a training can be repeated.
 
     steps: optimiser steps. batch_size: images per step, over all processes. learning_rate: of Adam. muon_lr: learning
-    rate of Muon, which then moves the model's `kernels` in place of Adam; or None. Both follow `warmup_steps` of linear
-    rise, then `schedule`: "constant", "cosine" (half a wave, which would reach zero one step after the last),
-    "exponential" (times `decay` per step) or "wsd" (constant, then in a straight line towards the same zero over the
-    last part of the steps, whose share is `decay`). betas, eps: of Adam. ema_decay: decay per step of the exponential
-    moving average of the weights (see `optim.averaged_model`), or None. max_grad_norm: longer gradients are shortened
-    to this norm, or None. accumulate: parts that a batch is split into; free bits then hold for the mean of each part.
-    precision: "auto", "bf16" or "fp32". validate_every: steps between validations; 0: only at the end.
+    rate of Muon, which then moves the model's `kernels`, if it has any, in place of Adam; or None. Both follow
+    `warmup_steps` of linear rise, then `schedule`: "constant", "cosine" (half a wave, which would reach zero one step
+    after the last), "exponential" (times `decay` per step) or "wsd" (constant, then in a straight line towards the same
+    zero over the last part of the steps, whose share is `decay`). betas, eps: of Adam. ema_decay: decay per step of the
+    exponential moving average of the weights (see `optim.averaged_model`), or None. max_grad_norm: longer gradients are
+    shortened to this norm, or None. accumulate: parts that a batch is split into; free bits then hold for the mean of
+    each part. precision: "auto", "bf16" or "fp32". validate_every: steps between validations; 0: only at the end.
 
     ValueError, naming the argument, for a value out of range.
 

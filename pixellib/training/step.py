@@ -178,8 +178,6 @@ class _Objective(nn.Module):
 
 def _optimisers(model: ImageModel, settings: Settings) -> list[torch.optim.Optimizer]:
     kernels = model.kernels() if settings.muon_lr else []
-    if settings.muon_lr and not kernels:
-        raise ValueError(f"muon_lr is for models with kernels, and {type(model).__name__} has none")
     others = [p for p in model.parameters() if not any(p is kernel for kernel in kernels)]
     adam = torch.optim.Adam(others, lr=settings.learning_rate, betas=settings.betas, eps=settings.eps, fused=True)
     return [adam, Muon(kernels, lr=settings.muon_lr)] if kernels else [adam]

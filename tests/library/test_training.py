@@ -354,7 +354,6 @@ def test_a_time_to_stop_needs_a_folder():
         ({"betas": (0.9,)}, r"betas must be a pair of numbers, got \(0.9,\)"),
         ({"eps": -1e-8}, "eps must be a number of at least 0, got -1e-08"),
         ({"decay": 0.5, "schedule": "cosine"}, "decay is for the schedules exponential and wsd, not for cosine"),
-        ({"muon_lr": 0.1}, "muon_lr is for models with kernels, and Slope has none"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, complaint):
