@@ -93,14 +93,7 @@ def evaluate(
     >>> estimate.kind, estimate.num_samples, estimate.num_images
     ('lower bound', 8, 30)
     """
-    check_data(images, labels)
-    if len(images) == 0:
-        raise ValueError("there are no images to evaluate")
-    check_counts(batch_size=batch_size)
-    if num_samples is not None:
-        _check_samples(model, num_samples)
-        if labels is not None:
-            raise ValueError("labels cannot be combined with num_samples: log-weights take no condition")
+    _check_arguments(model, images, labels, num_samples, batch_size)
     seed = seeds.check_seed(seed)
     device = devices.of_model(model) if device is None else devices.resolve(str(device))
     world, rank = devices.world_and_rank()
@@ -122,11 +115,10 @@ def evaluate(
             condition = None if labels is None else labels[part].to(device)
             if transform is not None:
                 x = transform(x, generator)
-            log_p = (
-                model.log_prob(x, condition)
-                if num_samples is None
-                else m_sample_bound(model, x, num_samples, generator)
-            )
+            if num_samples is None:
+                log_p = model.log_prob(x, condition)
+            else:
+                log_p = m_sample_bound(model, x, num_samples, generator)
             if log_p.shape != (len(x),):
                 raise ValueError(f"expected one log-probability for each of {len(x)} images, got {tuple(log_p.shape)}")
             per_image[part] = log_p.cpu()
@@ -193,6 +185,19 @@ def check_data(images: Tensor, labels: Tensor | None = None, which: str = "") ->
     if labels is not None and (labels.dim() == 0 or len(labels) != len(images)):
         num_labels = len(labels) if labels.dim() else "a single number"
         raise ValueError(f"there must be one label per image: got {len(images)} {which}images, {num_labels} labels")
+
+
+def _check_arguments(
+    model: ImageModel, images: Tensor, labels: Tensor | None, num_samples: int | None, batch_size: int
+) -> None:
+    check_data(images, labels)
+    if len(images) == 0:
+        raise ValueError("there are no images to evaluate")
+    check_counts(batch_size=batch_size)
+    if num_samples is not None:
+        _check_samples(model, num_samples)
+        if labels is not None:
+            raise ValueError("labels cannot be combined with num_samples: log-weights take no condition")
 
 
 def _check_samples(model: ImageModel, num_samples: int) -> None:

@@ -75,18 +75,15 @@ def fit(
     installed. A training found there goes on. On a CPU, with as many threads and processes, it ends in the same bytes
     as one never interrupted, because all noise of a step is seeded by (seed, step, process); on a GPU it does so within
     its rounding. The folder is locked meanwhile. identity: what this training is, a mapping that JSON can hold; by
-    default a description of the model, of its weights if they are not initialised here, of the data and of the
-    transform. Functions and classes are described by their names, so after editing one choose another folder. Settings
-    and seed always belong to it. A resume state of another identity is refused.
+    default a description of model, data and transform. (Functions and classes are described by their names: after
+    editing one, choose another folder.) Settings and seed always belong to it. A state of another identity is refused.
 
     compile: let `torch.compile` make one program of the loss and its gradient. It takes a minute or two and a C++
     compiler, gives the same results within rounding, and is no part of the identity. until: a time, on the clock of
     `time.time()`; after the first step that ends later, the state is saved and OutOfTime raised. SIGINT (Ctrl-C) and
-    SIGTERM likewise save the state after the current step, and then act as usual. Both need a folder and a single
-    process.
+    SIGTERM likewise save the state after the current step, and then act as usual. Both need a folder and one process.
 
-    With an initialised process group (see `devices.process_group`) each process takes its share of every batch, under
-    DistributedDataParallel.
+    With an initialised process group (see `devices.process_group`) each process takes its share of every batch.
 
     Raises NonFiniteLoss naming the step; CheckpointError if the folder holds another training, or a broken one;
     RuntimeError if another process trains in the folder, or nothing here can compile; OutOfTime, see above; ValueError
@@ -107,9 +104,7 @@ def fit(
             stack.enter_context(_locked(path.parent))
             if identity is None:
                 identity = describe_training(model, images, labels, validation, validation_labels, transform)
-                identity |= {"initialise": initialise, "unit": unit}
-                if not initialise:
-                    identity["weights"] = checkpoints.weights_sha256(model.state_dict())
+                identity |= _start(model, initialise) | {"unit": unit}
             identity = {**identity, "settings": asdict(settings), "seed": seed}
             kept = _find_state(path, identity, progress)
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
@@ -253,6 +248,12 @@ def _check_arguments(
         raise ValueError(f"batch_size {size} is larger than the {len(images)} training images")
     if until is not None and (folder is None or world > 1):
         raise ValueError("until needs a folder for the state, and a training in one process")
+
+
+def _start(model: ImageModel, initialise: bool) -> dict[str, Any]:
+    """Where a training starts: from weights that a seed decides, or from given ones."""
+    given = {} if initialise else {"weights": checkpoints.weights_sha256(model.state_dict())}
+    return {"initialise": initialise} | given
 
 
 def _locked(folder: Path) -> AbstractContextManager:
