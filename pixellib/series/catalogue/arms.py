@@ -43,13 +43,16 @@ class Source:
     rates: Mapping = field(default_factory=lambda: {"mixture": FOUR_TIMES})
 
 
+_USUAL = {"softmax": FAST, "mixture": FAST}
+
+
 def _codes(of: Run, dataset: str, size: Sequence[int]) -> Source:
     network = {"num_layers": 4, "num_filters": 32, "kernel_size": 3}
-    return Source(dataset, size, GatedPixelCNN, network, batch_size=64, symbols={"codes": of})
+    return Source(dataset, size, GatedPixelCNN, network, batch_size=64, symbols={"codes": of}, rates=_USUAL)
 
 
 _ROW = {"family": CausalRow, "network": {"num_layers": 12, "num_filters": 64}, "embedding": 32}
-_ROW |= {"batch_size": 32, "rates": {"softmax": FAST, "mixture": FAST}}
+_ROW |= {"batch_size": 32}
 SOURCES = {
     "mnist": Source("mnist", [28, 28]),
     "grey": Source("cifar10", [32, 32]),
@@ -59,8 +62,10 @@ SOURCES = {
     ),
     "codes-mnist": _codes(vqvae.MNIST, "mnist", [7, 7]),
     "codes-cifar10": _codes(vqvae.CIFAR10, "cifar10", [8, 8]),
-    "text": Source("austen", [1, 256], **_ROW),
-    "tokens": Source("austen", [1, 128], **_ROW, num_levels=4096, symbols={"tokens": 4096}),
+    "text": Source("austen", [1, 256], **_ROW, rates=_USUAL),
+    "tokens": Source(
+        "austen", [1, 128], **_ROW, num_levels=4096, symbols={"tokens": 4096}, rates=_USUAL | {"softmax": FOUR_TIMES}
+    ),
 }  # fmt: skip
 
 

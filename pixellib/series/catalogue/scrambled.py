@@ -15,7 +15,6 @@ from pixellib.series.permuted.symbols import Symbols
 _ORDERED = Arm("ordered", Symbols(), chosen_rates=True)
 _SCRAMBLED = Arm("scrambled", Symbols("inputs and targets"), chosen_rates=True)
 _NUMBERED = Arm("numbered", Symbols(), chosen_rates=True)  # bytes and tokens as they are
-_NAMES = replace(_SCRAMBLED, chosen_rates=False)  # codes, with the usual rates
 
 
 def _number(num: int) -> str:
@@ -89,8 +88,8 @@ def _permutation(num: int) -> Arm:
     )
 
 
-_RATES = {"half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
-_UP_TO_FOUR, _FROM_TWICE = list(_RATES)[:3], list(_RATES)[1:]
+_RATES = {"usual": FAST, "half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
+_UP_TO_FOUR = ["half", "twice", "four-times"]
 
 
 def _at_rates(arm: Arm, rates: list[str]) -> list[Arm]:
@@ -147,13 +146,13 @@ _COMPARISONS = [  # images, heads, arms, seeds
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 2) for images in _TEXTS),
     *((images, ["mixture"], [_SCRAMBLED, _USED], 2) for images in _TEXTS),
     ("text", ["softmax", "mixture"], _at_rates(_NUMBERED, _UP_TO_FOUR), 1),
-    ("tokens", ["softmax"], _at_rates(_NUMBERED, _FROM_TWICE), 1),
+    ("tokens", ["softmax"], _at_rates(_NUMBERED, ["usual", "twice", "eight-times"]), 1),
     ("tokens", ["mixture"], _at_rates(_NUMBERED, _UP_TO_FOUR), 1),
-    ("codes-cifar10", ["softmax", "mixture"], _at_rates(_NAMES, _UP_TO_FOUR), 1),
+    ("codes-cifar10", ["softmax", "mixture"], _at_rates(_SCRAMBLED, _UP_TO_FOUR), 1),
     ("mnist", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 2),
-    *((images, ["softmax", "mixture"], [_NAMES], 3) for images in _CODES),
-    *((images, ["mixture"], [_components(_NAMES, num) for num in (30, 85)], 3) for images in _CODES),
-    *((images, ["mixture"], [_by(order, _NAMES, images) for order in _ORDERS[1:]], 3) for images in _CODES),
+    *((images, ["softmax", "mixture"], [_SCRAMBLED], 3) for images in _CODES),
+    *((images, ["mixture"], [_components(_SCRAMBLED, num) for num in (30, 85)], 3) for images in _CODES),
+    *((images, ["mixture"], [_by(order, _SCRAMBLED, images) for order in _ORDERS[1:]], 3) for images in _CODES),
 ]
 
 RUNS = [
