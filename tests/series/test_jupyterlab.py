@@ -82,7 +82,7 @@ def test_all_cells_of_a_notebook_run_and_a_figure_appears(lab):
         page = chromium.new_page(viewport={"width": 1400, "height": 1000})
         page.goto(f"{address}/lab/tree/notebooks/{NAME}.ipynb?{token}")
         page.locator(".jp-Notebook .jp-MarkdownCell h1").first.wait_for(timeout=90_000)
-        page.get_by_text("Python 3", exact=False).first.wait_for(timeout=60_000)
+        page.locator(".jp-Toolbar-kernelName:visible", has_text="Python 3").first.wait_for(timeout=60_000)
         page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
         page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
         page.locator(".jp-Notebook .jp-OutputArea img").first.wait_for(state="attached", timeout=240_000)
