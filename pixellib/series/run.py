@@ -5,6 +5,7 @@ figures/results/ (`make publish`). Everybody else loads what was shipped.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,8 +172,10 @@ class Run:
             print(f"{self.name}: training {plan.settings.steps:,} steps ({profile} profile)", flush=True)
             folder = self.folder(profile, seed)
             path = folder / f"{self.name}.safetensors"
-            with files.locked(folder / ".use.lock"):  # two notebooks may train the same run, one after the other
-                self.train(profile, device=device, seed=seed, resume=profile != "quick" and not path.exists())
+            resume = profile != "quick" and not path.exists()  # who waits below finds the other's training finished
+            alone = devices.world_and_rank()[0] == 1  # the processes of a group train together
+            with files.locked(folder / ".use.lock") if alone else nullcontext():
+                self.train(profile, device=device, seed=seed, resume=resume)
                 return self.load(path, profile, seed).to(resolved)
         model = self.load(path, profile, seed).to(resolved)
         print(
