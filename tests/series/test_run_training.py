@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import filelock
 import pytest
@@ -281,6 +282,19 @@ def test_two_processes_do_not_train_the_same_run(tiny):
     with filelock.FileLock(folder / ".run.lock"), pytest.raises(RuntimeError, match="another process trains tiny"):
         train(tiny)
     train(tiny, evaluate_on=())
+
+
+def test_who_waits_for_another_training_of_the_run_takes_its_result(tiny, capsys, monkeypatch):
+    """Two notebooks may need the same run at the same time."""
+    with ThreadPoolExecutor() as pool:
+        with filelock.FileLock(tiny.folder("reference") / ".use.lock"):
+            waiting = pool.submit(tiny.load_or_train, "reference", device="cpu")
+            while "training 6 steps" not in capsys.readouterr().out:  # it has seen that nothing is there
+                assert not waiting.done()
+            train(tiny, "reference")
+            monkeypatch.setattr(trainer, "fit", None)  # who trains from here on fails
+        model = waiting.result(timeout=60)
+    assert torch.equal(weights(model), weights(tiny.load_finished("reference")))
 
 
 def test_loading_leaves_the_global_generator_alone(tiny):
