@@ -1,5 +1,6 @@
 """The library by itself: every public name is there, documented, and needs nothing of the series."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -18,7 +19,13 @@ import pixellib
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Import names that are not the names of the distributions.
-IMPORT_NAMES = {"pillow": "PIL", "snakemake-executor-plugin-slurm": "snakemake_executor_plugin_slurm"}
+IMPORT_NAMES = {
+    "pillow-jxl-plugin": "pillow_jxl",
+    "pillow": "PIL",
+    "ipython": "IPython",
+    "jupyter-client": "jupyter_client",
+    "snakemake-executor-plugin-slurm": "snakemake_executor_plugin_slurm",
+}
 
 
 def import_names(requirements):
@@ -45,6 +52,16 @@ def run(code):
 def test_the_library_depends_on_seven_packages():
     # somebody who wants one likelihood must not have to install JupyterLab
     assert {"torch", "torchvision", "numpy", "PIL", "safetensors", "tqdm", "filelock"} == LIBRARY
+
+
+def test_every_package_that_is_imported_is_declared():
+    """One that only comes along with another can go with its next version."""
+    sources = [ast.walk(ast.parse(path.read_text())) for path in (ROOT / "pixellib").rglob("*.py")]
+    nodes = [node for source in sources for node in source]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"pixellib"}
+    assert imported - LIBRARY - SERIES - import_names(PROJECT["optional-dependencies"]["coding"]) == set()
 
 
 @pytest.mark.parametrize("name", ["tested", "lowest"])
