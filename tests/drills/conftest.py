@@ -1,10 +1,13 @@
 """Drills: what goes wrong on real machines, done on purpose. `make drills` runs them and says what was survived."""
 
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from pixellib.series import paths
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path += [str(TESTS / "library"), str(TESTS / "series")]  # drills use the same helpers
@@ -18,6 +21,16 @@ def survived(record_property):
         record_property("survived", (fault, number))
 
     return survived
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """What a training needs of this repository, in a folder of its own."""
+    root = tmp_path / "clone"
+    for folder in ("pixellib", "notebooks", "profiles", "data/mnist", "data/austen", "figures/results"):
+        shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(paths.ROOT / "Snakefile", root)
+    return root
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,16 +1,19 @@
 """kill -9 at random moments, of trainings, notebooks and the graph: afterwards all is as if nothing had happened."""
 
+import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from test_resume import alone, drill  # noqa: F401
-from throwaway import FIGURE, command, descendants, kill, pixellib, project
+from throwaway import FIGURE, command, descendants, kill, pixellib, project, wait_for
+from trainings import NAMES, TARGETS, training
 
 SLOW = [FIGURE, *["import time\ntime.sleep(0.3)\nprint('on')"] * 4]
 
@@ -72,3 +75,30 @@ def test_three_kills_of_the_graph(tmp_path, survived):
             assert found.read_bytes() == path.read_bytes()
     assert {path.name for path in (root / "figures").glob("*.png")} == {f"{name}_dot.png" for name in notebooks}
     survived("SIGKILL of a whole build", 3)
+
+
+@pytest.mark.slow
+def test_a_kill_of_snakemake_alone(clone, survived):
+    """As when a connection breaks: its jobs go on, and the same command, once unlocked, does the rest."""
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "profile=quick"]
+    options = {"cwd": clone, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    options["env"] = os.environ | {"PYTHONPATH": str(clone)}
+    first = subprocess.Popen([*snakemake, "--", *TARGETS], **options, start_new_session=True)
+    wait_for(lambda: training(NAMES[0]), "the first job")
+    time.sleep(2)
+    first.kill()
+    first.wait()
+    refused = subprocess.run([*snakemake, "--", *TARGETS], **options, check=False)
+    assert refused.returncode != 0 and "--unlock" in refused.stdout
+
+    wait_for(lambda: not any(map(training, NAMES)), "the jobs that nobody waits for")
+    done = [path for path in map(clone.joinpath, TARGETS) if path.exists()]
+    states = [path.with_name("resume.pt") for path in done]
+    before = [state.stat().st_mtime_ns for state in states]
+    assert 0 < len(done) < len(TARGETS), "what ran went on, and what did not run was not begun"
+    for call in (["--unlock"], ["--", *TARGETS]):
+        again = subprocess.run([*snakemake, *call], **options, check=False)
+        assert again.returncode == 0, again.stdout[-3000:]
+    assert all((clone / path).exists() for path in TARGETS)
+    assert [state.stat().st_mtime_ns for state in states] == before, "evaluated again, not trained again"
+    survived("SIGKILL of snakemake alone")

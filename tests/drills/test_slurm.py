@@ -9,44 +9,27 @@ from pathlib import Path
 
 import pytest
 from throwaway import kill
+from trainings import NAMES, TARGETS, training
 
 from pixellib import checkpoints
-from pixellib.series import paths
 
 needed = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("slurmctld"),
     reason="DID NOT RUN: needs root and Slurm (Debian: apt-get install slurm-wlm)",
 )
-NAMES = [f"permuted-mnist-{head}-identity" for head in ("softmax", "censored", "truncated")]
-
-
-@pytest.fixture
-def clone(tmp_path):
-    root = tmp_path / "clone"
-    for folder in ("pixellib", "notebooks", "data/mnist", "data/austen", "figures/results"):
-        shutil.copytree(paths.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(paths.ROOT / "Snakefile", root)
-    return root
 
 
 def sweep(root: Path, folder: Path) -> subprocess.Popen:
-    targets = [f"build/runs/{name}/quick-seed0/{name}.json" for name in NAMES]
     snakemake = [
-        sys.executable, "-m", "snakemake", *targets, "--executor", "slurm", "--jobs", "3", "--keep-going",
-        "--rerun-incomplete", "--config", "profile=quick", "--slurm-status-command", "squeue", "--slurm-no-account",
-        "--slurm-init-seconds-before-status-checks", "5",
+        sys.executable, "-m", "snakemake", "--executor", "slurm", "--jobs", "3", "--config", "profile=quick",
+        "--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "5",
+        "--", *TARGETS,
     ]  # fmt: skip
     script = Path(__file__).with_name("slurm.sh")
     return subprocess.Popen(
         ["unshare", "--mount", "bash", str(script), str(folder), *snakemake], cwd=root, text=True,
         env=os.environ | {"PYTHONPATH": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-
-
-def training(name: str) -> list[int]:
-    """The processes that train this run now."""
-    found = subprocess.run(["pgrep", "-f", f"pixellib train {name}"], capture_output=True, text=True).stdout
-    return [int(pid) for pid in found.split()]
 
 
 @needed
