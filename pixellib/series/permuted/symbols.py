@@ -96,14 +96,15 @@ class Symbols:
         return {"permuted": self.permuted, "window": self.window, "order": self.order} | more
 
     def more_results(self, run: "Run", model: ImageModel, splits: "Splits") -> dict:
-        """What a record says of test images besides their likelihood. bits_of: see `bits_by_level`. best_mixture: for
-        a mixture whose head was trained alone, see `_best_mixture`.
+        """What a record says of test images besides their likelihood. bits_of: see `bits_by_level`. best_mixture: see
+        `_best_mixture`; once for each number of components, because it depends on the softmax and not on the training.
         """
         plan, images, found = run.plan(splits.profile), splits.images("test")[:1000], {}
         if not self.codes:
             found["bits_of"] = self.bits_by_level(model, images, splits.levels("test")[:1000])
         head = run.options_of(splits.profile)["likelihood"]
-        if plan.trunk and isinstance(head, LogisticMixture):
+        num = head.num_components if isinstance(head, LogisticMixture) else None
+        if plan.trunk and run.factors["arm"] == f"scrambled-k{num}-head":
             softmax = plan.trunk.trained(splits.profile, splits.seed)
             some = images[100 * splits.seed % len(images) :][:100]
             found["best_mixture"] = _best_mixture(best_mixture.predictions(softmax, some, splits.seed), head)
