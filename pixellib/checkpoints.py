@@ -26,14 +26,14 @@ class CheckpointError(RuntimeError):
 def save(
     path: Path | str,
     tensors: Mapping[str, Tensor],
-    header: Mapping[str, Any],
+    header: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a checkpoint, atomically, and return its path.
 
-    tensors: floating ones are stored as `dtype` if that is given. header: any mapping that JSON can hold. Two digests
-    are added to it: "weights_sha256" of the tensors as stored (see `weights_sha256`), and one of both, which `load`
-    verifies. CheckpointError for numbers that are too large for `dtype`.
+    tensors: floating ones are stored as `dtype` if that is given. header: any mapping that JSON can hold; empty if
+    None. Two digests are added to it: "weights_sha256" of the tensors as stored (see `weights_sha256`), and one of
+    both, which `load` verifies. CheckpointError for numbers that are too large for `dtype`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +50,7 @@ def save(
     for name, t in tensors.items():
         if t.dtype != given[name].dtype and t.isinf().sum() != given[name].isinf().sum():
             raise CheckpointError(f"checkpoint {path}: {name} holds numbers that are too large for {dtype}")
-    header = json.loads(json.dumps({**header, "weights_sha256": weights_sha256(tensors)}))
+    header = json.loads(json.dumps({**(header or {}), "weights_sha256": weights_sha256(tensors)}))
     metadata = {"pixellib": json.dumps({**header, "sha256": _digest(tensors, header)})}
     content = safetensors.torch.save(tensors, metadata)
     return files.write_atomically(path, lambda temporary: temporary.write_bytes(content))
@@ -87,7 +87,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
         return _parse_header(file.metadata())[0]
 
 
-def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
+def restore(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: Path | str = "given") -> None:
     """Copy tensors into the model, which keeps its dtype. source: the name of their file, for errors.
 
     CheckpointError names what is missing or has another shape; the model is then as it was.

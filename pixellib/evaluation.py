@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pixellib import devices, seeds
+from pixellib.likelihoods.base import INTEGERS
 from pixellib.models.base import ImageModel, eval_mode
 from pixellib.models.checks import check_counts
 
@@ -19,8 +20,8 @@ class Estimate:
     """The mean log-likelihood of images in nats per image, with its kind and its standard error.
 
     log_likelihood: mean over the images, nats. standard_error: of that mean over images, nats. kind: "exact", "lower
-    bound" or "density". num_samples: M of a bound, else None. per_image: float64 (N,), nats. shape: (C, H, W) of an
-    image.
+    bound", "density" or "improper". num_samples: M of a bound, else None. per_image: float64 (N,), nats. shape: (C, H,
+    W) of an image, as the model saw it.
     """
 
     log_likelihood: float
@@ -97,7 +98,7 @@ def evaluate(
     seed = seeds.check_seed(seed)
     device = devices.of_model(model) if device is None else devices.resolve(str(device))
     world, rank = devices.world_and_rank()
-    per_image = torch.zeros(len(images), dtype=torch.float64)
+    per_image, shape = torch.zeros(len(images), dtype=torch.float64), tuple(images.shape[1:])
     batches = range(0, len(images), batch_size)[rank::world]
     with (
         torch.random.fork_rng([device] if device.type == "cuda" else []),
@@ -115,6 +116,7 @@ def evaluate(
             condition = None if labels is None else labels[part].to(device)
             if transform is not None:
                 x = transform(x, generator)
+                shape = tuple(x.shape[1:])
             if num_samples is None:
                 log_p = model.log_prob(x, condition)
             else:
@@ -134,7 +136,7 @@ def evaluate(
         num_images=len(images),
         kind=model.kind,
         num_samples=num_samples,
-        shape=tuple(images.shape[1:]),
+        shape=shape,
         per_image=per_image,
     )
 
@@ -170,17 +172,16 @@ def m_sample_bound(
 
 
 def check_data(images: Tensor, labels: Tensor | None = None, which: str = "") -> None:
-    """ValueError unless images are integers (N, C, H, W), uint8 or, beyond 256 levels, int64, with one label each if
-    there are labels. which: for errors.
+    """ValueError unless images are integers (N, C, H, W), with one label each if there are labels. which: for errors.
 
     >>> check_data(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([3, 4]))
     """
     if not isinstance(images, Tensor):
         raise ValueError(f"{which}images must be one tensor, all of them, got {type(images).__name__}")
-    if images.dtype not in (torch.uint8, torch.int64) or images.dim() != 4:
+    if images.dtype not in INTEGERS or images.dim() != 4:
         raise ValueError(
-            f"{which}images must be uint8, or int64 beyond 256 levels, of shape (N, C, H, W), got {images.dtype} of "
-            f"shape {tuple(images.shape)}"
+            f"{which}images must be uint8, or other integers, of shape (N, C, H, W), got {images.dtype} of shape "
+            f"{tuple(images.shape)}"
         )
     if labels is not None and (labels.dim() == 0 or len(labels) != len(images)):
         num_labels = len(labels) if labels.dim() else "a single number"

@@ -43,7 +43,12 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """closure: computes gradients anew, and the loss, which is returned, as for the optimisers of PyTorch."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for kernel in group["params"]:
@@ -51,6 +56,7 @@ class Muon(torch.optim.Optimizer):
                     by_shape.setdefault(kernel.shape, []).append(kernel)
             for kernels in by_shape.values():
                 self._step(kernels, group["lr"], group["momentum"])
+        return loss
 
     def _step(self, kernels: list[nn.Parameter], lr: float, momentum: float) -> None:
         """A step of kernels of one shape. They are made orthogonal together: many small products cost more apart."""

@@ -55,8 +55,9 @@ def binarise(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return (draws < x).byte() * 255
 
 
-def grey(x: Tensor) -> Tensor:
-    """Brightness of colour images, uint8 (N, 3, H, W) -> (N, 1, H, W): the luma of Rec. 601, rounded.
+def grey(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Brightness of colour images, uint8 (N, 3, H, W) -> (N, 1, H, W): the luma of Rec. 601, rounded. generator: has
+    no effect; with it this is a `transform` of `fit` and `evaluate`.
 
     ValueError for other types and shapes.
 
@@ -114,8 +115,10 @@ class IntensityPermutation:
     def __repr__(self) -> str:
         return f"IntensityPermutation({self._made_by})"
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Symbols for levels, both of any shape. ValueError for other types and values."""
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Symbols for levels, both of any shape. ValueError for other types and values. generator: has no effect; with
+        it this is a `transform` of `fit` and `evaluate`.
+        """
         return self._look_up(self.table, x)
 
     def inverse(self, symbols: Tensor) -> Tensor:

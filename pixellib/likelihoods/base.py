@@ -157,9 +157,10 @@ class ImageDistribution(Distribution):
         """
         raise NotImplementedError
 
-    def conditional_log_pmf(self, x: Tensor) -> Tensor:
+    def conditional_log_pmf(self, x: Tensor | None = None) -> Tensor:
         """The log-probability in nats of each of `values`, later channels given x's earlier ones: float
-        (..., L, C, H, W), with as many entries as there are values in place of L.
+        (..., L, C, H, W), with as many entries as there are values in place of L. x may be missing where no channel
+        depends on another.
         """
         raise NotImplementedError
 
@@ -201,6 +202,10 @@ class ImageDistribution(Distribution):
         self._validate_args = True
         return self
 
+    def _given(self, x: Tensor | None, log_pmf: Tensor) -> Tensor:
+        """What does not depend on the images, float (..., L, C, H, W), for each of them: with their batch shape."""
+        return log_pmf if x is None else log_pmf.expand(*self._check(x), *log_pmf.shape[-4:])
+
     def _check(self, x: Tensor) -> torch.Size:
         """The common batch shape of images and parameters. ValueError for images of other sizes, types or values."""
         return check_images(self, x)
@@ -219,6 +224,11 @@ def gain_of(layer: nn.Module) -> Tensor:
 def at_least_float32(t: Tensor) -> Tensor:
     """In float32, or float64 if it is that: likelihoods do not compute in half precision."""
     return t if t.dtype == torch.float64 else t.float()
+
+
+def entropy_of(log_p: Tensor) -> Tensor:
+    """-p log p in nats, elementwise; 0 where p is 0, with a gradient of 0 there."""
+    return -log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)
 
 
 def levels_dtype(num_levels: int) -> torch.dtype:

@@ -99,7 +99,7 @@ class BernoulliImages(ImageDistribution):
         return with_gradient(_log_prob, ones, logits, num_trailing=0)
 
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
-        """log p of each pixel in nats, summed over its channels: float (..., H, W).; fused has no effect."""
+        """log p of each pixel in nats, summed over its channels: float (..., H, W); fused has no effect."""
         batch = self._check(x)
         logits = at_least_float32(self.logits).expand(*batch, *self.event_shape)
         share = x.bool().to(logits).expand_as(logits)
@@ -110,7 +110,7 @@ class BernoulliImages(ImageDistribution):
         are independent.
         """
         logits = at_least_float32(self.logits)
-        return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -4)
+        return self._given(x, torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], -4))
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) of each sub-pixel: float (..., C, H, W)."""

@@ -15,6 +15,7 @@ from pixellib.likelihoods.base import (
     at_least_float32,
     check_int,
     check_params,
+    entropy_of,
     levels_dtype,
     real_tensors,
 )
@@ -87,7 +88,7 @@ class CategoricalImages(ImageDistribution):
         return (self.logits.softmax(-3) * from_mean.square()).sum(-3)
 
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
-        """log p of each pixel in nats, summed over its channels: float (..., H, W).; fused has no effect."""
+        """log p of each pixel in nats, summed over its channels: float (..., H, W); fused has no effect."""
         batch = self._check(x)
         logits = self.logits.expand(*batch, *self.logits.shape[-4:]).flatten(0, -4)  # (N C, L, H, W)
         x = x.expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-2:])
@@ -100,7 +101,7 @@ class CategoricalImages(ImageDistribution):
         """Every level's log-probability in nats: float (..., L, C, H, W). x is not needed, since channels are
         independent.
         """
-        return self.logits.log_softmax(-3).movedim(-4, -3)
+        return self._given(x, self.logits.log_softmax(-3).movedim(-4, -3))
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) of each sub-pixel: float (..., C, H, W)."""
@@ -111,8 +112,7 @@ class CategoricalImages(ImageDistribution):
 
     def entropy(self) -> Tensor:
         """In nats, of the batch shape."""
-        log_p = self.logits.log_softmax(-3)
-        return -torch.special.xlogy(log_p.exp(), log_p.exp()).sum((-4, -3, -2, -1))
+        return entropy_of(self.logits.log_softmax(-3)).sum((-4, -3, -2, -1))
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:

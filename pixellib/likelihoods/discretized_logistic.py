@@ -20,6 +20,7 @@ from pixellib.likelihoods.base import (
     check_choice,
     check_int,
     check_params,
+    entropy_of,
     levels_dtype,
     real_tensors,
 )
@@ -146,7 +147,8 @@ class DiscretizedLogisticImages(ImageDistribution):
         independent.
         """
         means, log_scales = self.means.unsqueeze(-4), self.log_scales.unsqueeze(-4)
-        return torch.cat([pmf for _, pmf in numerics.masses(means, log_scales, self.num_levels, self.tails, 3)], -4)
+        masses = numerics.masses(means, log_scales, self.num_levels, self.tails, 3)
+        return self._given(x, torch.cat([pmf for _, pmf in masses], -4))
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) of each sub-pixel: float (..., C, H, W)."""
@@ -155,8 +157,7 @@ class DiscretizedLogisticImages(ImageDistribution):
 
     def entropy(self) -> Tensor:
         """In nats, of the batch shape."""
-        log_p = self.conditional_log_pmf()
-        return -torch.special.xlogy(log_p.exp(), log_p.exp()).sum((-4, -3, -2, -1))
+        return entropy_of(self.conditional_log_pmf()).sum((-4, -3, -2, -1))
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:

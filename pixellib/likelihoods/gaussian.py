@@ -119,7 +119,7 @@ class GaussianImages(ImageDistribution):
         return HALF * (0.5 * self.log_variance).exp()
 
     def log_prob_per_pixel(self, x: Tensor, fused: bool = True) -> Tensor:
-        """log-density of each pixel in nats, summed over its channels: float (..., H, W).; fused has no effect."""
+        """log-density of each pixel in nats, summed over its channels: float (..., H, W); fused has no effect."""
         self._check(x)
         squares = (scale(x.to(self.means)) - self.means).square()
         log_variance = self._log_variance_for(squares)
@@ -137,7 +137,7 @@ class GaussianImages(ImageDistribution):
         wide = (std > WIDE) & (levels > 0) & (levels < 255)  # where the two differ too little for floating point
         share = torch.where(wide, 1.0, -torch.expm1(log_lower - log_upper))
         density = -0.5 * ((levels - means) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
-        return torch.where(wide, density, log_upper + share.log())
+        return self._given(x, torch.where(wide, density, log_upper + share.log()))
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) of each sub-pixel's Gaussian, at the level itself: float (..., C, H, W)."""

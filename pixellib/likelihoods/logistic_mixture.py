@@ -23,6 +23,7 @@ from pixellib.likelihoods.base import (
     check_int,
     check_params,
     check_tensors,
+    entropy_of,
     gain_of,
     levels_dtype,
     real_tensors,
@@ -107,7 +108,9 @@ class LogisticMixture:
         return _NetworkMixture(self, at_least_float32(params))._values_checked()
 
     def unpack(self, params: Tensor) -> tuple[Tensor, ...]:
-        """Views of logits (..., K, H, W), means, log-scales and, where there are, coefficients (..., C, K, H, W)."""
+        """Views of logits (..., K, H, W), means, log-scales and, where there are, coefficients (..., C, K, H, W), as
+        the network gives them: log-scales before the limits, and coefficients before the tanh.
+        """
         K = self.num_components
         channels = 1 if params.shape[-3] == self.num_params(1) else 3
         logits, rest = params.split([K, params.shape[-3] - K], -3)
@@ -203,8 +206,16 @@ class DiscretizedLogisticMixture(ImageDistribution):
         x, *tensors = x.expand(*batch, *x.shape[-3:]), *(t.expand(*batch, *t.shape[num_batch:]) for t in tensors)
         return with_gradient(formula, x, *tensors, num_trailing=2)
 
-    def conditional_log_pmf(self, x: Tensor) -> Tensor:
-        """Every level's log-probability in nats, later channels given x's earlier ones: float (..., L, C, H, W)."""
+    def conditional_log_pmf(self, x: Tensor | None = None) -> Tensor:
+        """Every level's log-probability in nats, later channels given x's earlier ones: float (..., L, C, H, W). x is
+        not needed for a single channel.
+
+        ValueError if x is missing for several channels.
+        """
+        if x is None:
+            if self.event_shape[0] > 1:
+                raise ValueError("the levels of later channels depend on earlier ones: give the images, x")
+            x = torch.zeros(self.event_shape, dtype=torch.uint8, device=self.means.device)
         batch = self._check(x)
         x = x.expand(*batch, *x.shape[-3:]).unsqueeze(-3)
         means = couple(self.means, self.coefficients, scale(x.to(self.means), self.num_levels), -4)
@@ -228,9 +239,7 @@ class DiscretizedLogisticMixture(ImageDistribution):
         """In nats, of the batch shape. NotImplementedError for 3 channels, whose values are too many to sum over."""
         if self.event_shape[0] != 1:
             raise NotImplementedError(f"the entropy of {self.event_shape[0]} channels is not computed, only that of 1")
-        black = torch.zeros(self.event_shape, dtype=torch.uint8, device=self.means.device)  # a single channel ignores x
-        p = self.conditional_log_pmf(black).exp()
-        return -torch.special.xlogy(p, p).sum((-4, -3, -2, -1))
+        return entropy_of(self.conditional_log_pmf()).sum((-4, -3, -2, -1))
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None) -> Tensor:

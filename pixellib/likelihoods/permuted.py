@@ -120,9 +120,10 @@ class PermutedImages(ImageDistribution):
         """log p of each pixel in nats; fused: as for the symbols."""
         return self.symbols.log_prob_per_pixel(self._symbols_of(x), fused)
 
-    def conditional_log_pmf(self, x: Tensor) -> Tensor:
-        table = self.permutation.table.to(x.device, torch.int64)
-        return self.symbols.conditional_log_pmf(self._symbols_of(x)).index_select(-4, table)
+    def conditional_log_pmf(self, x: Tensor | None = None) -> Tensor:
+        table = self.permutation.table.to(self._device, torch.int64)
+        symbols = None if x is None else self._symbols_of(x)
+        return self.symbols.conditional_log_pmf(symbols).index_select(-4, table)
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x) of each sub-pixel: float (..., 1, H, W)."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pixellib.likelihoods import Likelihood
-from pixellib.likelihoods.base import INTEGERS
+from pixellib.likelihoods.base import INTEGERS, known
 
 MOST_BYTES = 2**34  # of the images that one call of `sample` returns: 16 GiB
 
@@ -50,6 +50,15 @@ def check_images(x: Tensor, channels: int, size: Sequence[int] | None = None) ->
         raise ValueError(f"expected images (B, {', '.join(map(str, expected))}), got {tuple(x.shape)}")
     if x.dtype not in INTEGERS:
         raise ValueError(f"expected images of integers (uint8, or int64 beyond 256 levels), got {x.dtype}")
+
+
+def check_range(name: str, t: Tensor, number: int) -> None:
+    """ValueError naming them unless all elements of a tensor that is not empty are in 0..number-1. Not checked where
+    values cannot be looked at: under torch.vmap, and by torch.compile and torch.export.
+    """
+    low, high = known(t.min()), known(t.max())
+    if low is not None and not 0 <= low <= high < number:
+        raise ValueError(f"{name} are 0..{number - 1}, got {low}..{high}")
 
 
 def check_sampling(model: nn.Module, num_samples: int, shape: Sequence[int]) -> torch.device:

@@ -26,6 +26,7 @@ from pixellib.training.step import TrainState
 
 UNITS = ("bits", "nats")
 WINDOW = 50  # steps between looks at the losses
+MOST_LOOKED_AT = 1_000  # transformed images for a model that is initialised from data
 
 
 class OutOfTime(RuntimeError):
@@ -67,9 +68,9 @@ def fit(
 ) -> Training:
     """Minimise `model.loss` over images, uint8 (N, C, H, W), and return the model with averaged weights.
 
-    labels: int64 (N,), given to the loss as its condition. transform: applied to each batch as it is drawn (say,
-    binarise). initialise: whether `model.initialise` sees the images before the first step; not for a model that was
-    trained before. unit: of the loss in bar and logs, "nats" per image or "bits" per dimension. seed: 0 to 2^32 - 1.
+    labels: int64 (N,), given to the loss as its condition. transform: applied to each batch as it is drawn, such as
+    binarise. initialise: whether `model.initialise` sees images, transformed, before the first step; not for a model
+    that was trained before. unit: of the loss, "nats" per image or "bits" per dimension. seed: 0 to 2^32 - 1.
 
     folder: where resume state goes every `save_every` seconds, and TensorBoard scalars if the package tensorboard is
     installed. A training found there goes on. On a CPU, with as many threads and processes, it ends in the same bytes
@@ -109,8 +110,9 @@ def fit(
             kept = _find_state(path, identity, progress)
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         seeds.seed_global(seed, device)
+        draw = _Draw(images, labels, transform, device)
         if initialise and not kept:
-            model.initialise(images)
+            model.initialise(images if transform is None else transform(images[:MOST_LOOKED_AT], None))
         state = TrainState(model.to(device).train(), settings, seed, device, path, identity, compile)
         if kept:
             state.restore(kept)
@@ -118,8 +120,7 @@ def fit(
             evaluate, images=validation, labels=validation_labels, transform=transform, seed=seed,
             batch_size=min(200, settings.batch_size), device=device, precision=settings.precision,
         )  # fmt: skip
-        log = stack.enter_context(_Log(state, unit, tuple(images.shape[1:]), progress))
-        draw = _Draw(images, labels, transform, device)
+        log = stack.enter_context(_Log(state, unit, draw, progress))
         signals = stack.enter_context(remembered(path is not None and devices.world_and_rank()[0] == 1))
         _run(state, draw, None if validation is None else validate, log, save_every, until, signals)
     return Training(
@@ -165,8 +166,8 @@ def _run(
 class _Log:
     """The history of a training, its bar, and its scalars for TensorBoard; the last two in the first process only."""
 
-    def __init__(self, state: TrainState, unit: str, shape: tuple[int, int, int], progress: bool):
-        self.state, self.unit, self.shape = state, unit, shape
+    def __init__(self, state: TrainState, unit: str, draw: "_Draw", progress: bool):
+        self.state, self.unit, self.draw = state, unit, draw
         self.bar = tqdm(
             total=state.settings.steps, initial=state.num_steps, desc="train", unit="step",
             disable=not progress or state.rank > 0, mininterval=0.5 if sys.stderr.isatty() else 20.0,
@@ -202,22 +203,24 @@ class _Log:
             self.writer.add_scalar(f"loss/{name} ({self.unit})", value, self.state.num_steps)
 
     def _in_unit(self, nats: float) -> float:
-        return bits_per_dim(nats, self.shape) if self.unit == "bits" else nats
+        return bits_per_dim(nats, self.draw.shape) if self.unit == "bits" else nats
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Draw:
-    """Images and labels of some rows, on the device, transformed."""
+    """Images and labels of some rows, on the device, transformed. shape: (C, H, W) of those that were drawn last."""
 
     images: Tensor
     labels: Tensor | None
     transform: Callable[[Tensor, torch.Generator | None], Tensor] | None
     device: torch.device
+    shape: tuple[int, int, int] | None = None
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         x = self.images[rows].to(self.device)
-        condition = None if self.labels is None else self.labels[rows].to(self.device)
-        return x if self.transform is None else self.transform(x, None), condition
+        x = x if self.transform is None else self.transform(x, None)
+        self.shape = tuple(x.shape[1:])
+        return x, None if self.labels is None else self.labels[rows].to(self.device)
 
 
 def _check_arguments(

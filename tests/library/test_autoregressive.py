@@ -6,6 +6,7 @@ import torch
 from pixellib import Settings, evaluate, fit
 from pixellib.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, LogisticMixture
 from pixellib.models import VAE, GatedPixelCNN, PixelCNN, PixelCNNpp
+from pixellib.models.autoregressive import sampling
 from pixellib.models.autoregressive.leak_test import assert_causal
 from pixellib.models.autoregressive.sampling import cached_params
 
@@ -184,6 +185,29 @@ def test_images_of_another_size_and_completions_keep_what_was_given():
         assert torch.equal(build(PixelCNN, 3, head).sample(1, given=(white, 5))[0], white)
 
 
+@pytest.mark.parametrize("head", [Categorical(8), LogisticMixture(2)])  # channels one after another, and together
+@pytest.mark.parametrize("cached", [True, False])
+def test_pixels_under_a_mask_are_kept_and_act_on_what_is_drawn_after_them(head, cached):
+    model = build(GatedPixelCNN, 3, head)
+    given = torch.randint(8, (2, 3, 5, 4), generator=seeded(), dtype=torch.uint8)
+    mask = torch.rand(2, 5, 4, generator=seeded(1)) < 0.5
+    mask[:, 0] = True  # a whole row, which need not be drawn
+    drawn = model.sample(2, given=(given, mask), generator=seeded(), cached=cached)
+    assert torch.equal(drawn.movedim(1, -1)[mask], given.movedim(1, -1)[mask])
+    assert not torch.equal(drawn, given)
+    every = torch.ones(5, 4, dtype=torch.bool)
+    assert torch.equal(model.sample(2, given=(given, every), cached=cached), given)
+
+    def keep_or_draw(pixels, row, column, channels):  # the same by hand
+        x = pixels.sample(generator=generator)
+        kept = given[:, channels, row : row + 1, column : column + 1]
+        return torch.where(mask[:, row, column].view(2, 1, 1, 1), kept, x)
+
+    generator, by_hand = seeded(), given.clone()
+    sampling.fill(model, by_hand, keep_or_draw, num_known=1, cached=cached)
+    assert torch.equal(drawn, by_hand)
+
+
 @pytest.mark.parametrize(
     ("asked", "complaint"),
     [
@@ -196,10 +220,18 @@ def test_images_of_another_size_and_completions_keep_what_was_given():
         ({"temperature": 0.0}, "temperature must be positive and finite, got 0"),
         ({"temperature": float("inf")}, "temperature must be positive and finite, got inf"),
         ({"temperature": float("nan")}, "temperature must be positive and finite, got nan"),
-        ({"given": (torch.zeros(1, 5, 5, dtype=torch.uint8), 1)}, r"expected a given image uint8 \(1, 5, 4\)"),
+        ({"given": (torch.zeros(1, 5, 5, dtype=torch.uint8), 1)}, r"expected a given image of integers \(1, 5, 4\)"),
         ({"given": (torch.zeros(1, 5, 4), 1)}, "got torch.float32"),
         ({"given": (torch.full((1, 5, 4), 8, dtype=torch.uint8), 1)}, r"levels 0\.\.7, got 0\.\.8|got 8\.\.8"),
-        ({"given": torch.zeros(1, 5, 4, dtype=torch.uint8)}, r"given must be \(image, num_known_rows\), got Tensor"),
+        (
+            {"given": torch.zeros(1, 5, 4, dtype=torch.uint8)},
+            r"given must be \(image, mask\) or .* got Tensor",
+        ),
+        (
+            {"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), torch.ones(5, 4))},
+            r"a mask bool \(5, 4\).*float32",
+        ),
+        ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), torch.ones(5, 5) > 0)}, r"got torch.bool \(5, 5\)"),
         ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), 6)}, r"num_known_rows must be in 0\.\.5, got 6"),
         ({"given": (torch.zeros(1, 5, 4, dtype=torch.uint8), -1)}, "num_known_rows must be at least 0, got -1"),
         ({"condition": torch.zeros(2)}, "GatedPixelCNN takes no condition"),
@@ -266,8 +298,8 @@ def test_more_than_256_levels_are_trained_evaluated_and_drawn(likelihood):
     drawn = training.model.sample(3, given=(x[0], 0))
     assert drawn.dtype == torch.int64 and drawn.shape == (3, 1, 1, 12) and drawn.max() > 255
     assert_causal(model)
-    with pytest.raises(ValueError, match=r"expected a given image int64 \(1, 1, 12\)"):
-        training.model.sample(3, given=(x[0].to(torch.uint8), 0))
+    few = training.model.sample(3, given=(torch.zeros(1, 1, 12, dtype=torch.uint8), torch.arange(12)[None] < 6))
+    assert not few[..., :6].any(), "a given image may be of another integer type"
 
 
 def test_an_interrupted_sampling_leaves_the_model_as_it_was():
@@ -368,3 +400,21 @@ def test_sampling_restores_the_mode_of_every_layer_and_gives_an_ordinary_tensor(
     drawn = model.sample(1)
     drawn[:, :, 0] = 7  # would be refused of an inference tensor
     assert model.training and model.layers[1].training and not model.layers[0].training
+
+
+@pytest.mark.parametrize("options", [{"num_classes": 3}, {"embedding": 2}])
+def test_gradients_for_each_example_come_from_vmap(options):
+    """Levels and classes cannot be looked at there, so they are not checked."""
+    model = build(GatedPixelCNN, likelihood=Categorical(8), **options)
+    x, condition = torch.randint(8, (3, 1, 5, 4), generator=seeded(), dtype=torch.uint8), conditions(model, 3)
+    weights = dict(model.named_parameters())
+
+    def score(weights, image, label=None):
+        label = None if label is None else label[None]
+        return torch.func.functional_call(model, weights, (image[None], label)).log_prob(image[None]).sum()
+
+    arguments = (x,) if condition is None else (x, condition)
+    gradients = torch.vmap(torch.func.grad(score), (None, *[0] * len(arguments)))(weights, *arguments)
+    total = torch.autograd.grad(model.log_prob(x, condition).sum(), list(weights.values()))
+    for found, expected in zip(gradients.values(), total, strict=True):
+        torch.testing.assert_close(found.sum(0), expected)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from distribution_families import (
     FAMILIES,
+    MASSES,
     C,
     H,
     K,
@@ -257,3 +258,18 @@ def test_nothing_is_made_on_another_device_than_the_parameters(family, monkeypat
             single = family(channels=1, size=(1, 1), device="cuda")
             made += [single.enumerate_support()] if single.has_enumerate_support else []
         assert {t.device.type for t in made} == {"cuda"}
+
+
+@pytest.mark.parametrize("family", MASSES)
+def test_the_probabilities_of_levels_are_given_for_each_image_and_images_are_checked(family):
+    d = family(channels=1)
+    x = d.sample((5,))
+    assert d.conditional_log_pmf(x).shape == (5, *d.conditional_log_pmf().shape)
+    torch.testing.assert_close(d.conditional_log_pmf(x)[2], d.conditional_log_pmf())
+    with pytest.raises(ValueError):
+        d.conditional_log_pmf(x[..., :1])
+
+
+def test_levels_of_coupled_channels_need_the_earlier_ones():
+    with pytest.raises(ValueError, match="give the images, x"):
+        coupled().conditional_log_pmf()

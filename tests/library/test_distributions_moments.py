@@ -19,7 +19,7 @@ from distribution_families import (
     truncated,
 )
 
-from pixellib.likelihoods import DiscretizedLogisticImages, DiscretizedLogisticMixture
+from pixellib.likelihoods import CategoricalImages, DiscretizedLogisticImages, DiscretizedLogisticMixture
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,18 @@ def test_the_cdf_of_each_sub_pixel_sums_its_own_masses(tails):
 def test_what_is_not_cheap_is_not_implemented_and_says_so(ask, complaint):
     with pytest.raises(NotImplementedError, match=complaint):
         ask(torch.zeros(C, H, W, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda t: DiscretizedLogisticImages(t, t - 6),
+        lambda t: CategoricalImages(torch.stack([t, t + 200], -3)),
+        lambda t: DiscretizedLogisticMixture(t, t.unsqueeze(-4), t.unsqueeze(-4) - 6),
+    ],
+)
+def test_entropy_has_a_gradient_where_levels_are_so_improbable_that_their_mass_is_zero(build):
+    t = torch.zeros(1, 2, 2, requires_grad=True)
+    entropy = build(t).entropy()
+    (gradient,) = torch.autograd.grad(entropy, t)
+    assert torch.isfinite(entropy) and torch.isfinite(gradient).all()

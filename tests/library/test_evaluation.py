@@ -6,9 +6,9 @@ import pytest
 import torch
 from toys import Toy
 
-from pixellib.data import binarise
+from pixellib.data import binarise, grey
 from pixellib.evaluation import bits_per_dim, evaluate, m_sample_bound
-from pixellib.models import IWAE
+from pixellib.models import IWAE, GatedPixelCNN
 
 
 class Given(Toy):
@@ -216,3 +216,18 @@ def test_an_evaluation_that_fails_leaves_the_model_in_its_mode(mode):
 def test_the_record_of_a_single_image_can_be_written():
     """It has no standard error, and JSON no NaN."""
     assert evaluate(Given(), numbered(1), device="cpu").as_record("test")["standard_error"] is None
+
+
+def test_bits_are_for_each_dimension_of_what_the_model_sees():
+    """A transform may change the number of channels."""
+    x = torch.randint(256, (20, 3, 8, 8), dtype=torch.uint8)
+    model = GatedPixelCNN(1, (8, 8), num_layers=1, num_filters=4, kernel_size=3)
+    as_transform, before = evaluate(model, x, transform=grey), evaluate(model, grey(x))
+    assert as_transform.bits_per_dim == before.bits_per_dim and as_transform.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.int16])
+def test_levels_may_be_of_any_integer_type(dtype):
+    x = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
+    model = GatedPixelCNN(1, (8, 8), num_layers=1, num_filters=4, kernel_size=3)
+    assert evaluate(model, x.to(dtype)).log_likelihood == evaluate(model, x).log_likelihood

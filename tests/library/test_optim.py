@@ -141,3 +141,17 @@ def test_a_training_with_it_resumes_to_the_same_bytes(digits, tmp_path):
     resumed = train(tmp_path / "stopped")
     for one, two in zip(alone.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_a_closure_computes_the_gradients_of_a_step():
+    """As frameworks call an optimiser."""
+    kernel = torch.nn.Parameter(torch.ones(2, 2, 1, 1))
+    optimiser, before = Muon([kernel], lr=0.1), kernel.detach().clone()
+
+    def closure():
+        optimiser.zero_grad()
+        loss = kernel.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimiser.step(closure) == 4 and not torch.equal(kernel, before)

@@ -12,9 +12,9 @@ from torch import nn
 from toys import Toy
 
 from pixellib import checkpoints
-from pixellib.data import binarise
-from pixellib.likelihoods import Bernoulli
-from pixellib.models import IWAE
+from pixellib.data import binarise, grey
+from pixellib.likelihoods import Bernoulli, LogisticMixture
+from pixellib.models import IWAE, PixelCNNpp
 from pixellib.training import NonFiniteLoss, OutOfTime, Settings, fit
 
 
@@ -174,7 +174,8 @@ def test_every_step_has_noise_of_its_own_that_a_resumed_training_draws_again(tmp
                 raise KeyboardInterrupt
             return x
 
-        quiet(Slope(), BLANK, Settings(steps=8, batch_size=4), transform=draw, seed=seed, folder=folder, save_every=0)
+        options = {"initialise": False, "seed": seed, "folder": folder, "save_every": 0}
+        quiet(Slope(), BLANK, Settings(steps=8, batch_size=4), transform=draw, **options)
 
     alone, other, resumed = [], [], []
     train(tmp_path / "alone", alone)
@@ -474,3 +475,17 @@ def test_scalars_and_bar_show_the_loss_in_the_unit_asked(tmp_path, capsys):
         fit(Constant(), BLANK, settings, validation=BLANK, unit=unit, device="cpu", folder=tmp_path / unit)
         assert len(events.Reload().Scalars(f"loss/train ({unit})")) == 4, "a training that is done writes nothing"
         assert "120/120" in (shown := capsys.readouterr().err) and f"{7 * in_unit:.4f} {unit}" in shown
+
+
+def test_a_transform_may_change_the_number_of_channels():
+    """Initialisation, bits and validation are of what the model sees."""
+    x = torch.randint(256, (40, 3, 8, 8), dtype=torch.uint8)
+    settings = Settings(steps=2, batch_size=10, validate_every=1)
+
+    def trained(images, **options):
+        torch.manual_seed(0)
+        model = PixelCNNpp(1, 8, 1, LogisticMixture(2), size=(8, 8))
+        return quiet(model, images, settings, validation=images[:10], **options).history
+
+    shown = [{k: v for k, v in row.items() if k != "seconds"} for row in trained(x, transform=grey)]
+    assert shown == [{k: v for k, v in row.items() if k != "seconds"} for row in trained(grey(x))]

@@ -12,7 +12,7 @@ from pixellib.likelihoods import ImageDistribution, Likelihood
 from pixellib.models.autoregressive import sampling
 from pixellib.models.autoregressive.channels import ChannelIndex
 from pixellib.models.base import ImageModel
-from pixellib.models.checks import check_counts, check_images, check_likelihood, check_shape
+from pixellib.models.checks import check_counts, check_images, check_likelihood, check_range, check_shape
 
 
 class AutoregressiveModel(ImageModel):
@@ -143,7 +143,7 @@ class AutoregressiveModel(ImageModel):
         condition: Tensor | None = None,
         generator: torch.Generator | None = None,
         size: Sequence[int] | None = None,
-        given: tuple[Tensor, int] | None = None,
+        given: tuple[Tensor, int | Tensor] | None = None,
         temperature: float = 1.0,
         cached: bool = True,
         precision: str = "auto",
@@ -152,7 +152,10 @@ class AutoregressiveModel(ImageModel):
         """Images drawn pixel by pixel, uint8 (num_samples, C, H, W), on the model's device.
 
         size: (H, W), any that the network allows; `self.size` if None. given: (image, num_known_rows), the image uint8
-        (C, H, W) or (num_samples, C, H, W); its first rows are kept and the rest is drawn. temperature: each sub-pixel
+        (C, H, W) or (num_samples, C, H, W); its first rows are kept and the rest is drawn. Or (image, mask), the mask
+        bool (H, W) or (num_samples, H, W), True where a pixel is kept. A pixel is drawn given those before it: what is
+        kept below does not act on what is drawn above, so only kept rows give draws from the exact conditional.
+        temperature: each sub-pixel
         is drawn from p^(1/T), normalised; below 1 samples are more probable, above 1 more varied. cached: keep
         activations from pixel to pixel if the model can; otherwise every sub-pixel takes a forward pass, which slowly
         gives the same images in float32, and other ones in bfloat16, which rounds either in its own way. precision: of
@@ -208,8 +211,8 @@ class AutoregressiveModel(ImageModel):
         if self.embedding is None:
             return scale(x.to(dtype), self.likelihood.num_levels)
         num_levels = self.embedding.num_embeddings
-        if x.numel() and (num_levels < 256 or x.dtype != torch.uint8) and not 0 <= x.min() <= x.max() < num_levels:
-            raise ValueError(f"expected levels 0..{num_levels - 1}, got {int(x.min())}..{int(x.max())}")
+        if x.numel() and (num_levels < 256 or x.dtype != torch.uint8):
+            check_range("levels", x, num_levels)
         vectors = self.embedding(x.long()).permute(0, 1, 4, 2, 3).flatten(1, 2)
         return vectors.contiguous()  # or every layer would carry on in the layout that this one happens to have
 
@@ -239,10 +242,8 @@ class AutoregressiveModel(ImageModel):
                     f"expected one class (an integer) for each of {num_images} images, "
                     f"got {condition.dtype} {tuple(condition.shape)}"
                 )
-            if num_images and not 0 <= condition.min() <= condition.max() < self.num_classes:
-                raise ValueError(
-                    f"classes are 0..{self.num_classes - 1}, got {int(condition.min())}..{int(condition.max())}"
-                )
+            if num_images:
+                check_range("classes", condition, self.num_classes)
             return condition.long()
         expected = (num_images, self.condition_channels, *size)
         if condition.shape != expected:

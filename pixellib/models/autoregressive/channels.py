@@ -47,7 +47,9 @@ def feature_channels(num_features: int, num_blocks: int) -> Tensor | None:
     if num_blocks == 1:
         return None
     if num_features % num_blocks:
-        raise ValueError(f"{num_features} features do not divide into {num_blocks} ordered channels")
+        nearest = num_features - num_features % num_blocks
+        choices = " or ".join(str(num) for num in (nearest, nearest + num_blocks) if num)
+        raise ValueError(f"{num_features} features do not divide into {num_blocks} ordered channels; take {choices}")
     return torch.arange(num_blocks, device="cpu").repeat_interleave(num_features // num_blocks)
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from tqdm.auto import tqdm
 
 from pixellib import devices
-from pixellib.likelihoods.base import levels_dtype
+from pixellib.likelihoods.base import INTEGERS, levels_dtype
 from pixellib.models.autoregressive.layers import Step
 from pixellib.models.base import eval_mode
 from pixellib.models.checks import check_counts, check_sampling, check_shape
@@ -33,7 +33,7 @@ def sample(
     size: Sequence[int],
     condition: Tensor | None = None,
     generator: torch.Generator | None = None,
-    given: tuple[Tensor, int] | None = None,
+    given: tuple[Tensor, int | Tensor] | None = None,
     temperature: float = 1.0,
     cached: bool = True,
     precision: str = "auto",
@@ -47,14 +47,19 @@ def sample(
     model.check_size((height, width))
     condition = model.check_condition(condition, num_samples, (height, width))
     shape, num_known = (num_samples, model.channels, height, width), 0
-    if given is not None:
-        num_known = _check_given(given, shape, model.likelihood.num_levels)
     x = torch.zeros(shape, dtype=levels_dtype(model.likelihood.num_levels), device=device)
     if given is not None:
-        x[:, :, :num_known] = given[0][..., :num_known, :]
+        known = _check_given(given, shape, model.likelihood.num_levels).to(device)  # bool (B or 1, 1, H, W)
+        image = given[0].to(x).expand(shape)
+        num_known = int(known.all(3).all(0).cumprod(-1).sum())  # of the first rows, those that are known altogether
+        x[:, :, :num_known] = image[:, :, :num_known]
 
     def draw(pixels: Distribution, row: int, column: int, channels: slice) -> Tensor:
-        return _draw(pixels, temperature, generator)
+        drawn = _draw(pixels, temperature, generator)
+        if given is None:
+            return drawn
+        here = (..., slice(row, row + 1), slice(column, column + 1))
+        return torch.where(known[here], image[:, channels][here], drawn)
 
     fill(
         model, x, draw, condition=condition, num_known=num_known, cached=cached, precision=precision, progress=progress
@@ -153,20 +158,29 @@ def _draw(pixels: Distribution, temperature: float, generator: torch.Generator |
     return x
 
 
-def _check_given(given: tuple[Tensor, int], shape: tuple[int, ...], num_levels: int) -> int:
-    """The number of known rows. ValueError if image or number do not fit images of that shape (B, C, H, W)."""
+def _check_given(given: tuple[Tensor, int | Tensor], shape: tuple[int, ...], num_levels: int) -> Tensor:
+    """Which pixels are known: bool (B or 1, 1, H, W). ValueError if image or mask or number of rows do not fit images
+    of that shape (B, C, H, W).
+    """
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ValueError(f"given must be (image, num_known_rows), got {type(given).__name__}")
-    (image, num_known), dtype = given, levels_dtype(num_levels)
-    if image.dtype != dtype or image.shape not in (shape, shape[1:]):
+        raise ValueError(f"given must be (image, mask) or (image, num_known_rows), got {type(given).__name__}")
+    (image, known), (num, _, height, width) = given, shape
+    if image.dtype not in INTEGERS or image.shape not in (shape, shape[1:]):
         raise ValueError(
-            f"expected a given image {str(dtype).removeprefix('torch.')} {shape[1:]}, or one for each of {shape[0]} "
-            f"samples, got {image.dtype} {tuple(image.shape)}"
+            f"expected a given image of integers {shape[1:]}, or one for each of {num} samples, got {image.dtype} "
+            f"{tuple(image.shape)}"
         )
     low, high = (int(level) for level in image.aminmax())  # uint8 cannot be compared with 256
     if low < 0 or high >= num_levels:
         raise ValueError(f"expected a given image of levels 0..{num_levels - 1}, got {low}..{high}")
-    check_counts(at_least=0, num_known_rows=num_known)
-    if num_known > shape[-2]:
-        raise ValueError(f"num_known_rows must be in 0..{shape[-2]}, got {num_known}")
-    return num_known
+    if isinstance(known, Tensor) and known.dim():
+        if known.dtype != torch.bool or known.shape not in ((height, width), (num, height, width)):
+            raise ValueError(
+                f"expected a mask bool {height, width}, or one for each of {num} samples, got {known.dtype} "
+                f"{tuple(known.shape)}"
+            )
+        return known.view(-1, 1, height, width)
+    check_counts(at_least=0, num_known_rows=known)
+    if known > height:
+        raise ValueError(f"num_known_rows must be in 0..{height}, got {known}")
+    return (torch.arange(height) < known)[:, None].expand(1, 1, height, width)

@@ -17,13 +17,19 @@ def assert_invertible(layer: nn.Module, z: Tensor, atol: float = 1e-4, **options
     with torch.no_grad():
         y, log_det = layer(z, **options)
         error = (layer.inverse(y, **options) - z).abs().max().item()
-        assert error <= atol, f"the inverse is off by up to {error:.2g}"
+        _require(error <= atol, f"the inverse is off by up to {error:.2g}")
         other = torch.randn_like(y)
         error = (layer(layer.inverse(other, **options), **options)[0] - other).abs().max().item()
-        assert error <= atol, f"layer(layer.inverse(y)) differs from y by up to {error:.2g}"
+        _require(error <= atol, f"layer(layer.inverse(y)) differs from y by up to {error:.2g}")
     for i in range(len(z)):
         one = {name: value[i, None] for name, value in options.items()}
         jacobian = jacrev(lambda v, one=one: layer(v[None], **one)[0].flatten())(z[i]).flatten(1)
         exact = torch.linalg.slogdet(jacobian)[1]
         error = (log_det[i] - exact).abs().item()
-        assert error <= atol * z[i].numel(), f"the log-determinant is off by {error:.2g}"
+        _require(error <= atol * z[i].numel(), f"the log-determinant is off by {error:.2g}")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    """An assertion that `python -O` keeps."""
+    if not holds:
+        raise AssertionError(otherwise)

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from pixellib.models.base import WeightedModel
-from pixellib.models.checks import check_counts, check_images, check_sampling, check_shape, refuse_condition
+from pixellib.models.checks import (
+    check_counts,
+    check_images,
+    check_range,
+    check_sampling,
+    check_shape,
+    refuse_condition,
+)
 from pixellib.models.flows.dequantisation import UniformDequantisation, VariationalDequantisation, logit_transform
 from pixellib.models.flows.layers import AffineCoupling, GatedConvNet, Squeeze, channel_mask, checkerboard_mask
 
@@ -199,6 +206,5 @@ class Flow(WeightedModel):
 
     def _check(self, x: Tensor) -> None:
         check_images(x, self.channels, self.size)
-        if x.numel() and not 0 <= int(x.min()) <= int(x.max()) < self.num_levels:
-            found = f"{int(x.min())} to {int(x.max())}"
-            raise ValueError(f"expected levels 0 to {self.num_levels - 1}, got {found}")
+        if x.numel():
+            check_range("levels", x, self.num_levels)
