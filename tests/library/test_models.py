@@ -265,7 +265,7 @@ def test_importance_weights_are_asked_for_by_a_positive_number(family):
 
 def test_an_embedding_says_which_levels_it_knows():
     model = build(GatedPixelCNN, 1, Categorical(8), embedding=2)
-    with pytest.raises(ValueError, match=r"expected levels 0\.\.7, got 0\.\.8"):
+    with pytest.raises(ValueError, match=r"levels are 0\.\.7, got 0\.\.8"):
         model.log_prob(torch.tensor([0, 8], dtype=torch.uint8).repeat(1, 1, 8, 2))
 
 

@@ -81,6 +81,12 @@ def _filters(num: int) -> Arm:
     return _SCRAMBLED.but(f"{num}-filters", f"{num} filters", options={"num_filters": num})
 
 
+def _window(num: int) -> Arm:
+    """Levels that are scrambled within blocks of so many."""
+    symbols = replace(_SCRAMBLED.symbols, window=num)
+    return _SCRAMBLED.but(f"window{num}", f"in windows of {num}", symbols=symbols)
+
+
 def _permutation(num: int) -> Arm:
     """Another permutation than that of the seed."""
     return _SCRAMBLED.but(
@@ -133,6 +139,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["softmax"], [_rank(num) for num in (1, 2, 4, 8)], 2),
     ("grey", ["tree", "grid2", "grid3", "truncated"], [_SCRAMBLED], 2),  # the last with rates and freedom of the grids
     ("grey", ["mixture"], [_by(order, _SCRAMBLED) for order in ("neighbours", "predictions")], 2),
+    ("grey", ["mixture"], [_window(num) for num in (4, 16, 64)], 1),
     ("grey", ["mixture"], [_permutation(num) for num in (11, 12, 13)], 1),
     ("grey", ["mixture"], [_permutation(10)], 4),
     ("grey", ["softmax", "mixture"], [_steps(300)], 2),
