@@ -51,7 +51,7 @@ def test_model_likelihood_and_checkpoint_of_your_own_work_as_they_stand(tmp_path
     assert answer.returncode == 0, answer.stderr
     histograms, scored, shape = answer.stdout.splitlines()
     assert 1.3 < float(histograms.split()[0]) < 2.0, "far below the 8 bits of a guess"
-    assert scored.startswith("tensor([-") and shape == "torch.Size([2, 1, 28, 28])"
+    assert scored.startswith("tensor([-") and shape == "torch.Size([2, 1, 8, 8])"
 
 
 @pytest.mark.parametrize("name", TEXTS)
