@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,17 @@ def earlier(pytestconfig, tmp_path_factory):
         version.close()
 
 
+@pytest.fixture(scope="session")
+def measured() -> dict:
+    """When, and of which version: its commit, with a + if something was changed since."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--exclude=*", "--dirty=+"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    return {"date": datetime.now(UTC).date().isoformat(), "commit": commit or None}
+
+
 @pytest.fixture
-def compare(benchmark, machine, earlier, pytestconfig):
+def compare(benchmark, machine, measured, earlier, pytestconfig):
     def compare(
         name, ours, reference=None, *, earlier_as=None, times=1.0, reference_times=None, flops=None, ask="",
         rounds=7, warm_up=2,
@@ -112,6 +122,7 @@ def compare(benchmark, machine, earlier, pytestconfig):
             "seconds": times * one,
             "ask": ask,
             "torch": torch.__version__,
+            **measured,
             "matmul_gflops": doctor.speeds(),  # of this minute: a machine that is shared is not always as fast
         }
         if plain:

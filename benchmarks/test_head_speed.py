@@ -1,18 +1,24 @@
 """What a head costs: the network of notebook 10 with mixtures of logistics, against the same network with a softmax."""
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from pixellib.likelihoods import Categorical, LogisticMixture
 from pixellib.series import runs
+from pixellib.series.catalogue.arms import truncated
 
-SOFTMAX = runs.get("permuted-grey-softmax-both")
-_NAMES = {"censored": "permuted-grey-censored-both", "truncated": "permuted-grey-truncated-both"}
-_NAMES |= {f"truncated, K = {num}": f"permuted-grey-truncated-both-k{num}" for num in (1, 85)}
-_NAMES |= {"truncated, K = 256": "permuted-grey-truncated-both-k256-half-rate"}
-MIXTURES = {head: runs.get(name) for head, name in _NAMES.items()}
+_RUN = runs.get("permuted-grey-softmax-scrambled")
+SOFTMAX = Categorical()
+MIXTURES = {"censored": LogisticMixture(), "truncated": truncated()}
+MIXTURES |= {f"truncated, K = {num}": truncated(num) for num in (1, 85, 256)}
+
+
+def network(head):
+    return replace(_RUN, options={**_RUN.options, "likelihood": head}).build()
 
 
 def symbols():
@@ -31,9 +37,9 @@ def memory(kind):
     return int(lines[kind].split()[0]) * 1024 / 1e6
 
 
-def memory_of_a_step(name):
+def memory_of_a_step(head):
     """MB that a step takes at its peak, beside the model and all libraries, in a process that does nothing else."""
-    model = runs.get(name).build()
+    model = network(head)
     symbols()
     before = memory("VmRSS")
     step(model)
@@ -42,16 +48,16 @@ def memory_of_a_step(name):
 
 @pytest.mark.parametrize("head", MIXTURES)
 def test_training(compare, head):
-    ours, softmax = MIXTURES[head].build(), SOFTMAX.build()
+    ours, softmax = network(MIXTURES[head]), network(SOFTMAX)
     row = compare(f"head of notebook 10, {head}: loss, gradient", lambda: step(ours), lambda: step(softmax), rounds=9)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as alone:
-        ours, softmax = (alone.apply(memory_of_a_step, (run.name,)) for run in (MIXTURES[head], SOFTMAX))
+        ours, softmax = (alone.apply(memory_of_a_step, (each,)) for each in (MIXTURES[head], SOFTMAX))
     row["megabytes"] = {"mixture": round(ours), "softmax": round(softmax)}
     row["note"] = f"a step takes {ours:.0f} MB against {softmax:.0f} MB, beside the model and libraries"
 
 
 @pytest.mark.parametrize("head", ["censored", "truncated"])
 def test_sampling(compare, head):
-    ours, softmax = MIXTURES[head].build().eval(), SOFTMAX.build().eval()
+    ours, softmax = network(MIXTURES[head]).eval(), network(SOFTMAX).eval()
     name = f"head of notebook 10, {head}: sampling 64 images, 32 x 32"
     compare(name, lambda: ours.sample(64), lambda: softmax.sample(64), rounds=3, warm_up=1)

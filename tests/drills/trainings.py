@@ -2,7 +2,7 @@
 
 import subprocess
 
-NAMES = [f"permuted-mnist-{head}-identity" for head in ("softmax", "censored", "truncated")]
+NAMES = [f"permuted-mnist-{arm}" for arm in ("softmax-ordered", "mixture-ordered", "mixture-scrambled")]
 TARGETS = [f"build/runs/{name}/quick-seed0/{name}.json" for name in NAMES]
 
 

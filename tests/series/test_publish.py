@@ -140,7 +140,7 @@ def test_the_hash_covers_what_outputs_depend_on_and_no_more(root):
     assert not changes(root / "pixellib" / ".ipynb_checkpoints" / "extra.py", "x = 1"), "what an editor keeps"
     assert not changes(results / "iwae-k50.json", "{}"), "another run's record, though its name begins alike"
     assert not changes(results / "big-iwae-k5.json", "{}")
-    assert not changes(results / "permuted-grey-softmax-both.json", "{}")
+    assert not changes(results / "permuted-grey-softmax-scrambled.json", "{}")
     assert not changes(results / "bench.json", "{}")
     assert not changes(root / "README.md", "prose")
 
@@ -153,7 +153,7 @@ def test_the_hash_covers_what_outputs_depend_on_and_no_more(root):
         assert notebook_inputs.digest(altered.cells) != before
 
     add_notebook(root, "01_a", ["from pixellib.series.permuted import sweep", "sweep.table()", "runs.benchmark()"])
-    assert changes(results / "permuted-grey-softmax-both.json", '{"nats": 85}')
+    assert changes(results / "permuted-grey-softmax-scrambled.json", '{"nats": 85}')
     assert changes(results / "bench.json", '{"rows": []}')
     assert changes(series / "permuted" / "sweep.py", "x = 2")
 

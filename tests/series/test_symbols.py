@@ -69,7 +69,7 @@ def test_the_order_is_found_in_the_training_images_as_they_were_scrambled():
 
 
 def test_a_run_finds_its_order_in_training_images_and_uses_it_for_all_splits():
-    run = runs.get("permuted-grey-truncated-reordered")
+    run = runs.get("permuted-grey-mixture-scrambled-by-neighbours")
     expected = run.symbols.find_order(data.load("offline_crops", "train")[0], seed=1)
     levels = grey(data.load("offline_crops", "test")[0])
     assert torch.equal(run.images("test", "quick", seed=1), expected(IntensityPermutation(256, 1)(levels)))
@@ -113,10 +113,10 @@ def test_an_order_by_predictions_asks_the_softmax_of_the_same_seed_about_trainin
 
 def test_targets_and_both_permuted_are_the_same_problem():
     """With an embedding the input's names mean nothing: the two arms differ in what they draw, not in kind."""
-    run = runs.get("permuted-mnist-softmax-targets")
+    both = runs.get("permuted-mnist-softmax-scrambled")
+    run = dataclasses.replace(both, symbols=Symbols("targets"))
     x = run.images("validation")[:2]
     targets = run.build(seed=1)
-    both = runs.get("permuted-mnist-softmax-both")
     renamed = both.build(seed=1)
     table = IntensityPermutation(seed=1).table.long()
     with torch.no_grad():
@@ -147,33 +147,25 @@ def test_components_can_begin_side_by_side_over_the_whole_range(network, likelih
 
 
 def test_bits_of_black_white_and_other_pixels_add_up_to_the_image():
-    run = runs.get("permuted-mnist-truncated-both")
+    run = runs.get("permuted-mnist-mixture-scrambled")
     model = run.build("quick")
     row = run.evaluate(model, "test", "quick")[0]
     levels = data.load("mnist", "test")[0][: row["num_images"]]
+    images = run.images("test", "quick")[: row["num_images"]]
     share = {"black": (levels == 0), "white": (levels == 255), "between": (levels > 0) & (levels < 255)}
-    total = sum(row["bits_of"][name] * pixels.float().mean().item() for name, pixels in share.items())
+    bits_of = run.symbols.bits_by_level(model, images, levels)
+    total = sum(bits_of[name] * pixels.float().mean().item() for name, pixels in share.items())
     assert total == pytest.approx(row["bits_per_dim"], rel=1e-4)
 
 
-@pytest.mark.parametrize(("head", "ordinary"), [("censored", "nothing"), ("softmax", "mixture")])
-def test_the_identity_control_is_the_ordinary_training_of_notebook_09(head, ordinary):
-    """So their numbers must agree, seed by seed; only the code that makes symbols lies between them."""
-    control, ordinary = runs.get(f"permuted-mnist-{head}-identity"), runs.get(f"pixelcnnpp-without-{ordinary}")
-    assert (control.seeds, control.plan()) == (ordinary.seeds, ordinary.plan())
-    assert torch.equal(control.images("validation", seed=1), ordinary.images("validation", seed=1))
-    one, other = control.build(seed=1), ordinary.build(seed=1)
-    assert repr(one.likelihood) == repr(other.likelihood)
-    for (name, weight), (_, same) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
-        assert torch.equal(weight, same), name
-
-
-@pytest.mark.parametrize("name", ["permuted-mnist-softmax-targets", "permuted-codes-cifar10-truncated-reordered"])
+@pytest.mark.parametrize(
+    "name", ["permuted-mnist-softmax-scrambled", "permuted-codes-cifar10-mixture-scrambled-by-neighbours"]
+)
 def test_a_run_of_symbols_trains_and_is_loaded_with_its_own_permutation(name, elsewhere):
     run = runs.get(name)
     record = run.train("quick", seed=1, device="cpu", progress=False)
     symbols = record["identity"]["symbols"]
-    assert record["seed"] == 1 and symbols["order"] == ("neighbours" if "reordered" in name else None)
+    assert record["seed"] == 1 and symbols["order"] == ("neighbours" if "neighbours" in name else None)
     path = run.folder("quick", 1) / f"{name}.safetensors"
     model = run.load(path, "quick", seed=1)
     test = run.images("test", "quick", seed=1)[:40]
@@ -185,7 +177,7 @@ def test_a_run_of_symbols_trains_and_is_loaded_with_its_own_permutation(name, el
 
 def test_a_checkpoint_made_from_other_codes_is_refused(elsewhere):
     """Codes of a VQ-VAE that was trained anew are other symbols."""
-    run = runs.get("permuted-codes-mnist-softmax-raw")
+    run = runs.get("permuted-codes-mnist-softmax-scrambled")
     run.train("quick", device="cpu", progress=False)
     codes, path = run.symbols.codes, run.folder("quick") / f"{run.name}.safetensors"
     encoder = codes.folder("quick") / f"{codes.name}.safetensors"
@@ -197,8 +189,8 @@ def test_a_checkpoint_made_from_other_codes_is_refused(elsewhere):
 
 
 def test_what_must_be_trained_before_a_run_is_named():
-    assert runs.get("permuted-grey-softmax-both").upstream() == {}
-    codes = runs.get("permuted-codes-mnist-softmax-raw").upstream("reference", seed=2)
+    assert runs.get("permuted-grey-softmax-scrambled").upstream() == {}
+    codes = runs.get("permuted-codes-mnist-softmax-scrambled").upstream("reference", seed=2)
     assert codes == {"codes": (runs.get("vqvae-mnist"), 0)}, "all seeds see the codes of one VQ-VAE"
     assert runs.get("iwae-k5").upstream("reference", seed=2) == {"start": (runs.get("iwae-k1"), 2)}
     assert runs.get("iwae-k5").upstream("quick") == {}

@@ -4,10 +4,10 @@ from pixellib.series.catalogue import (
     flow,
     iwae,
     ladder,
-    permuted,
     pixelcnn,
     pixelcnnpp,
     pixelvae,
+    recipes,
     scrambled,
     vae,
     vqvae,
@@ -16,6 +16,6 @@ from pixellib.series.run import Run
 
 RUNS: dict[str, Run] = {
     run.name: run
-    for family in (iwae, vae, ladder, flow, pixelcnn, pixelvae, pixelcnnpp, vqvae, permuted, scrambled)
+    for family in (iwae, vae, ladder, flow, pixelcnn, pixelvae, pixelcnnpp, vqvae, recipes, scrambled)
     for run in family.RUNS
 }

@@ -85,13 +85,17 @@ def mixture(num_components: int = 10) -> SymbolMixture:
 
 HEADS = {
     "softmax": Categorical(),
-    "censored": LogisticMixture(),
     "truncated": truncated(),
     "mixture": mixture(),
     "tree": BinaryTree(),
     "grid2": GridMixture(10, (16, 16)),
     "grid3": GridMixture(10, (8, 8, 4)),
 }
+
+
+# Whose weights notebook 10 looks at: the last one is stuck at 8 bits.
+SHIPPED = {("grey", head, arm) for head in ("softmax", "mixture") for arm in ("ordered", "scrambled")}
+SHIPPED |= {("grey", "truncated", "both-k85-twice-rate")}
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def run_of(images: str, head: str, arm: Arm, seeds: int = 1) -> Run:
         symbols=replace(arm.symbols, **source.symbols),
         seeds=seeds,
         evaluate_on=("validation",) if arm.trial else ("train", "validation", "test"),
-        ships=images == "grey" and head in ("softmax", "truncated") and arm.name in ("identity", "both"),
+        ships=(images, head, arm.name) in SHIPPED,
         factors={"images": images, "head": head, "arm": arm.name},
     )  # fmt: skip
 

@@ -124,10 +124,9 @@ class SymbolMixture(LogisticMixture):
     mean_rate: means are this times what the network gives, so that an optimiser moves them by so much less. ceiling:
     log-scales stay below it, and their slope never vanishes there. on_symbols, of one channel: with as many components
     as levels, each begins on a symbol of its own and narrow, and the network at first says only how probable each is.
-    fixed, of one channel: K logits are the only parameters. With as many components as levels, each stays on a symbol,
-    which is a softmax in other words. With fewer, they stay side by side.
+    fixed, of one channel: they stay there, and the K logits are the only parameters, which is a softmax in other words.
 
-    ValueError for on_symbols with another number of components than levels.
+    ValueError for on_symbols or fixed with another number of components than levels.
     """
 
     mean_rate: float = 1.0
@@ -137,8 +136,8 @@ class SymbolMixture(LogisticMixture):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.on_symbols and self.num_components != self.num_levels:
-            raise ValueError(f"{self.num_components} components cannot begin on {self.num_levels} symbols")
+        if (self.on_symbols or self.fixed) and self.num_components != self.num_levels:
+            raise ValueError(f"{self.num_components} components cannot lie on {self.num_levels} symbols")
 
     def num_params(self, channels: int) -> int:
         """ValueError unless there are 1 or 3 channels, or 1 with on_symbols or fixed."""
@@ -176,8 +175,5 @@ class SymbolMixture(LogisticMixture):
             rows[K:].unflatten(0, (channels, -1, K))[:, 0] /= self.mean_rate
 
     def _places(self, narrow: float = -9.0) -> tuple[Tensor, Tensor]:
-        """Means and log-scales, float (K,) each: narrow on the symbols, or side by side where there are fewer."""
-        K = self.num_components
-        if self.num_levels == K:
-            return torch.linspace(-1, 1, K), torch.full((K,), narrow)
-        return (2 * torch.arange(K) + 1) / K - 1, torch.full((K,), -math.log(2 * K))
+        """Means and log-scales, float (K,) each: narrow on the symbols."""
+        return torch.linspace(-1, 1, self.num_components), torch.full((self.num_components,), narrow)

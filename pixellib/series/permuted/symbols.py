@@ -34,7 +34,8 @@ class Symbols:
     (`order_by_neighbours`). codes: the run of a VQ-VAE, trained with seed 0, whose codes take the place of levels.
     tokens: how many byte-pair tokens, learned from the training split, take the place of the bytes of a text; None for
     bytes. permutation_seed: from which the permutation is drawn, in place of the training's seed, to tell what either
-    decides. colours: one permutation then serves all three channels.
+    decides. colours: one permutation then serves all three channels. best_mixture: for a head alone, whose record
+    then says what the best mixture of its size loses.
 
     >>> from pixellib.likelihoods import LogisticMixture
     >>> Symbols(permuted="targets").likelihood(LogisticMixture(3), seed=1).permutation
@@ -50,6 +51,7 @@ class Symbols:
     tokens: int | None = None
     permutation_seed: int | None = None
     colours: bool = False
+    best_mixture: bool = False
 
     @property
     def num_symbols(self) -> int:
@@ -97,17 +99,16 @@ class Symbols:
 
     def more_results(self, run: "Run", model: ImageModel, splits: "Splits") -> dict:
         """What a record says of test images besides their likelihood. bits_of: see `bits_by_level`. best_mixture: see
-        `_best_mixture`; once for each number of components, because it depends on the softmax and not on the training.
+        `_best_mixture`.
         """
-        plan, images, found = run.plan(splits.profile), splits.images("test")[:1000], {}
+        images, found = splits.images("test")[:1000], {}
         if not self.codes:
             found["bits_of"] = self.bits_by_level(model, images, splits.levels("test")[:1000])
-        head = run.options_of(splits.profile)["likelihood"]
-        num = head.num_components if isinstance(head, LogisticMixture) else None
-        if plan.trunk and run.factors["arm"] == f"scrambled-k{num}-head":
-            softmax = plan.trunk.trained(splits.profile, splits.seed)
+        if self.best_mixture:
+            softmax = run.plan(splits.profile).trunk.trained(splits.profile, splits.seed)
             some = images[100 * splits.seed % len(images) :][:100]
-            found["best_mixture"] = _best_mixture(best_mixture.predictions(softmax, some, splits.seed), head)
+            predicted = best_mixture.predictions(softmax, some, splits.seed)
+            found["best_mixture"] = _best_mixture(predicted, run.options_of(splits.profile)["likelihood"])
         return found
 
     @torch.inference_mode()
