@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,12 @@ from pixellib.series import execute, paths
 
 pytestmark = browser.needed
 NAME = "03_logistic_vae"
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there: a server prints its address a little before it does."""
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +51,11 @@ def lab(tmp_path_factory):
         )  # fmt: skip
     try:
         for _ in range(600):
-            found = re.search(r"http://127\.0\.0\.1:\d+/lab\S*token=\w+", (folder / "log").read_text())
-            if found or server.poll() is not None:
+            found = re.search(r"http://127\.0\.0\.1:(\d+)/lab\S*token=\w+", (folder / "log").read_text())
+            if (found and answers(int(found[1]))) or server.poll() is not None:
                 break
             time.sleep(0.1)
-        assert found, (folder / "log").read_text()[-2000:]
+        assert found and answers(int(found[1])), (folder / "log").read_text()[-2000:]
         yield found[0]
     finally:
         os.killpg(server.pid, signal.SIGTERM)
