@@ -12,7 +12,7 @@ import torch
 from throwaway import ROOT, descendants, kill, wait_for
 
 from pixellib import files
-from pixellib.series import paths, provenance, runs
+from pixellib.series import doctor, formats, paths, provenance, runs
 from pixellib.series.permuted import sweep, symbols
 
 
@@ -144,7 +144,7 @@ def test_the_verdict_follows_from_the_table(excess, half, answer, monkeypatch):
     assert "would need 0.01 ± 0.00 more" in sweep.verdict()
 
 
-@pytest.mark.parametrize("module", [provenance, runs, sweep, symbols])
+@pytest.mark.parametrize("module", [doctor, formats, provenance, runs, sweep, symbols])
 def test_examples_in_docstrings_run(module):
     assert doctest.testmod(module).attempted and not doctest.testmod(module).failed
 
