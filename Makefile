@@ -15,7 +15,7 @@ JOBS_FLAG := $(if $(JOBS),--jobs $(JOBS))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
-.PHONY: help env figures test test-library test-slow drills test-lowest audit lab train sweep bench publish lint clean
+.PHONY: help env figures test test-library test-slow drills test-lowest audit lab site train sweep bench publish lint clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 | /p' Makefile | awk -F ' [|] ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -81,7 +81,12 @@ lint: $(LIBRARY)  ## style of code and notebooks, and who imports whom
 	@$(VENV)/bin/lint-imports --no-logo
 
 lab: env  ## Jupyter Lab, opened at the README's list of notebooks
+	@test "$(PROFILE)" = reference || { echo "make lab takes no PROFILE: write it in the first code cell of a notebook, profile = \"$(PROFILE)\"" >&2; exit 1; }
 	@JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter" $(PY) jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(OPTIONS)
+
+site: env  ## the site in build/site, from the outputs that the committed notebooks carry (half a minute)
+	@for part in front page; do $(PY) pixellib.series.site.render $$part build/site notebooks/[0-9][0-9]_*.ipynb || exit 1; done
+	@echo "Open build/site/index.html in a browser."
 
 train: env  ## train a run, or go on with it: make train RUN=iwae-k1
 	@test -n "$(RUN)" || { echo "Which run? make train RUN=..., one of:" >&2; $(PY) pixellib runs >&2; exit 1; }

@@ -120,14 +120,19 @@ rule page:
 rule front:
     input:
         executed=expand("{build}/notebooks/{name}.ipynb", build=BUILD, name=NAMES),
+        texts=["README.md", "notebooks/10_plan.md", "data/README.md", "figures/results/README.md"],
         site=SITE,
         names=LIST,
     output:
         f"{BUILD}/site/index.html",
+        f"{BUILD}/site/10_plan.html",
+        f"{BUILD}/site/data.html",
+        f"{BUILD}/site/results.html",
         f"{BUILD}/site/playground.html",
         f"{BUILD}/site/playground.js",
         f"{BUILD}/site/search.js",
         f"{BUILD}/site/site.js",
+        f"{BUILD}/site/stix-two-math.woff",
         f"{BUILD}/site/style.css",
     shell:
         "{sys.executable:q} -m pixellib.series.site.render front {BUILD}/site {input.executed:q}"

@@ -73,6 +73,15 @@ def test_who_has_no_token_is_refused(lab):
         urllib.request.urlopen(f"{address}/api/contents")
 
 
+def test_it_saves_nothing_by_itself(lab):
+    """A notebook that somebody only runs would be saved with other outputs, and the committed ones be lost."""
+    address, token = lab.partition("/lab")[0], re.search(r"token=\w+", lab)[0]
+    with urllib.request.urlopen(
+        f"{address}/lab/api/settings/@jupyterlab/docmanager-extension:plugin?{token}"
+    ) as answer:
+        assert json.load(answer)["schema"]["properties"]["autosave"]["default"] is False
+
+
 def test_it_opens_at_the_list_of_notebooks(lab):
     with browser.browser() as chromium:
         page = chromium.new_page()

@@ -96,7 +96,7 @@ def test_a_python_that_is_too_old_or_missing_is_named(checkout):
 
 def test_every_target_is_listed_and_calls_what_it_says(checkout):
     targets = ["env", "figures", "test", "test-library", "test-slow", "lab", "train", "sweep", "bench", "publish"]
-    targets += ["lint", "clean", "drills", "test-lowest", "audit"]
+    targets += ["lint", "clean", "drills", "test-lowest", "audit", "site"]
     listing = make(checkout).stdout
     assert all(f"make {target} " in listing for target in targets) and "TORCH_INDEX" in listing
     assert make(checkout, "env", "PYTHON=./python").returncode == 0
@@ -117,6 +117,10 @@ def test_every_target_is_listed_and_calls_what_it_says(checkout):
         ("train", "RUN=iwae-k1"): ["-m pixellib train iwae-k1 --profile reference"],
         ("sweep", "JOBS=2"): ["-m pixellib figures --profile reference --jobs 2 -- sweep"],
         ("publish",): ["-m pixellib publish"],
+        ("site",): [
+            f"-m pixellib.series.site.render {part} build/site notebooks/[0-9][0-9]_*.ipynb"
+            for part in ("front", "page")
+        ],
         ("lab",): ["-m jupyter lab" + " --allow-root" * (os.getuid() == 0)],
         ("bench",): ["-m pytest benchmarks -q"],
     }
@@ -125,6 +129,8 @@ def test_every_target_is_listed_and_calls_what_it_says(checkout):
         assert calls(checkout) == wanted
     result = make(checkout, "train")
     assert result.returncode != 0 and "Which run?" in result.stdout
+    result = make(checkout, "lab", "PROFILE=quick")
+    assert result.returncode != 0 and "profile = " in result.stdout, "where it would have no effect"
     for folder in ("reference", "runs/iwae-k1"):
         (checkout / "build" / folder).mkdir(parents=True)
     assert make(checkout, "clean").returncode == 0

@@ -46,6 +46,30 @@ def test_a_page_loads_nothing_from_elsewhere_and_leaves_no_formula_as_source(nam
     assert "output_stderr" not in html, "a warning is no part of a page"
 
 
+def test_a_page_names_notebooks_by_title_and_leads_to_the_texts_that_it_names(tmp_path):
+    name = execute.names()[0]
+    text = f"# A title\n\n[{name}]({name}.ipynb), [the plan](10_plan.md), [x](../x.py)"
+    text += ", [all](../figures/results/README.md)"
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell(f"{text}\n\n**Figures.** `a`, `_b`.")]), tmp_path / "01_a.ipynb"
+    )
+    html = render.page(tmp_path / "01_a.ipynb")
+    title = re.escape(render.summary(execute.source(name))["title"])
+    assert re.search(rf'<a href="{name}.html">{title}</a>', html)
+    assert '<a href="10_plan.html">the plan</a>' in html and '<a href="results.html">all</a>' in html
+    assert ">x<" not in html and "Figures." not in html, "neither dead links nor names of files for who runs a notebook"
+
+
+def test_a_formula_and_the_comma_after_it_stay_on_one_line(tmp_path):
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# A title\n\nLet $x$, and $y$.")]), tmp_path / "01_a.ipynb")
+    assert re.findall(r"</math>(.)</span>", render.page(tmp_path / "01_a.ipynb")) == [",", "."]
+
+
+def test_the_contents_page_says_what_was_found():
+    index = render.front([])["index.html"].decode()
+    assert re.search(r'class="verdict".*bits per dimension.*href="10_permuted_intensities.html"', index, re.DOTALL)
+
+
 def test_a_page_leads_to_its_sections_and_to_the_notebooks_beside_it():
     first, second = execute.names()[:2]
     html = render.page(execute.source(first))

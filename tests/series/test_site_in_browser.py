@@ -15,7 +15,7 @@ from pixellib.series.site import render
 
 pytestmark = browser.needed
 NAMES = execute.names()
-PAGES = ["index", "playground", *NAMES]
+PAGES = ["index", "playground", *(name.removesuffix(".html") for name in render.DOCUMENTS.values()), *NAMES]
 CONTRAST = """([one, other]) => {  // of two colours, as WCAG 2 defines it
   const light = (colour) => {
     const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -98,6 +98,28 @@ def test_nothing_is_cut_off_on_a_phone(visit, name):
     assert box["x"] >= 0 and box["x"] + box["width"] <= 390, "what is found is not cut off either"
 
 
+def test_a_figure_fits_on_a_phone_and_grows_when_it_is_tapped(visit):
+    page = visit(NAMES[5], viewport={"width": 390, "height": 844})
+    widths = page.eval_on_selector_all(".output_area img", "all => all.map((image) => image.clientWidth)")
+    assert widths and max(widths) <= 390
+    button = page.locator(".enlarge").first
+    button.click()
+    assert button.locator("img").evaluate("image => image.clientWidth") > 600
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "it scrolls in a box of its own"
+    button.click()
+    assert button.locator("img").evaluate("image => image.clientWidth") <= 390
+    assert page.faults == []
+
+
+def test_formulas_are_drawn_with_a_font_that_was_made_for_them(visit):
+    """Without one, fraction bars run through letters and brackets do not grow, and not every machine has one."""
+    page = visit(NAMES[0])
+    page.wait_for_function("document.fonts.status === 'loaded'")
+    loaded = page.evaluate("[...document.fonts].filter((font) => font.status === 'loaded').map((font) => font.family)")
+    assert any("STIX Two Math" in family for family in loaded)
+    assert "STIX Two Math" in page.eval_on_selector("math", "one => getComputedStyle(one).fontFamily")
+
+
 def test_a_heading_that_was_jumped_to_is_not_covered(visit):
     page = visit(NAMES[0], viewport={"width": 768, "height": 1024})
     page.evaluate("location.hash = 'References'")
@@ -168,6 +190,16 @@ def test_search_finds_the_usual_terms_in_either_spelling_and_code(visit, words):
     page.locator("#found a").first.wait_for()
     pages = page.eval_on_selector_all("#found a", "all => all.map((link) => link.getAttribute('href'))")
     assert any(link.startswith(FOUND[words]) for link in pages), pages
+
+
+def test_search_puts_words_side_by_side_first_and_says_how_much_it_leaves_out(visit):
+    page = visit("index")
+    page.fill("#search", "bits-back")
+    page.locator("#found a").first.wait_for()
+    assert "bits-back" in page.locator("#found a").first.inner_text().lower()
+    page.fill("#search", "the")
+    page.get_by_text("The first 12 of").wait_for()
+    assert page.locator("#found a").count() == 12
 
 
 def test_search_leads_to_the_section_and_closes(visit):

@@ -54,7 +54,7 @@ display(data, metadata={{"image/png": {{"alt": alt}}}}, raw=True)
 
 def project(path: Path, **cells: list[str]) -> Path:
     """A project with one notebook per keyword, of a title, a parameters cell, and the given code cells."""
-    for folder in ("pixellib/data", "pixellib/series/permuted", "notebooks", "figures/results"):
+    for folder in ("pixellib/data", "pixellib/series/permuted", "notebooks", "figures/results", "data"):
         (path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "Snakefile", path)
     shutil.copytree(ROOT / "profiles", path / "profiles")
@@ -64,7 +64,8 @@ def project(path: Path, **cells: list[str]) -> Path:
         shutil.copy(ROOT / "pixellib" / f"{module}.py", path / "pixellib" / f"{module}.py")
     for module, source in SMALL.items():
         (path / "pixellib" / f"{module}.py").write_text(source)
-    (path / "README.md").write_text("No table of results here.\n")
+    for text in ("README.md", "notebooks/10_plan.md", "figures/results/README.md", "data/README.md"):
+        (path / text).write_text("# A text\n\nNo table of results here.\n")
     for name, sources in cells.items():
         add_notebook(path, name, sources)
     return path

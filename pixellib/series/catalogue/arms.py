@@ -21,6 +21,7 @@ HALF = {"learning_rate": 4e-3, "muon_lr": 0.01}
 TWICE = {"learning_rate": 1.6e-2, "muon_lr": 0.04}
 FOUR_TIMES = {"learning_rate": 3.2e-2, "muon_lr": 0.08}
 EIGHT_TIMES = {"learning_rate": 6.4e-2, "muon_lr": 0.16}
+RATES = {"usual": FAST, "half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
 MEAN_RATE = 0.1
 
 

@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pixellib.likelihoods import LogisticMixture
-from pixellib.series.catalogue.arms import EIGHT_TIMES, FOUR_TIMES, HALF, TWICE, Arm, run_of, truncated
+from pixellib.series.catalogue.arms import HALF, RATES, TWICE, Arm, run_of, truncated
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 from pixellib.series.run import Run
-
-_RATES = {"": {}, "half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
 
 
 def _trial(head: str, name: str, settings: Mapping, **options: LogisticMixture) -> Run:
@@ -58,7 +56,7 @@ def _recipes(num: int) -> list[tuple[str, LogisticMixture, list[str]]]:
 
 RUNS = [
     *(
-        _trial(head, _rate(rate), _RATES[rate])
+        _trial(head, _rate(rate), RATES[rate or "usual"])
         for head in ("softmax", "truncated")
         for rate in ("", "half", "twice", "four-times")
     ),
@@ -66,7 +64,7 @@ RUNS = [
     _trial("truncated", "-k85-half-rate", HALF, likelihood=truncated(85)),
     _trial("truncated", "-k85-twice-rate", TWICE, likelihood=_placed(85)),
     *(
-        _trial("truncated", f"-k{num}{name}{_rate(rate)}", _RATES[rate], likelihood=likelihood)
+        _trial("truncated", f"-k{num}{name}{_rate(rate)}", RATES[rate or "usual"], likelihood=likelihood)
         for num in (10, 85)
         for name, likelihood, rates in _recipes(num)
         for rate in rates

@@ -7,8 +7,7 @@ notebooks/10_plan.md is the plan that was written before.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pixellib.series.catalogue.arms import EIGHT_TIMES, FOUR_TIMES, HALF, TWICE, Arm, mixture, run_of
-from pixellib.series.catalogue.common import FAST
+from pixellib.series.catalogue.arms import EIGHT_TIMES, RATES, TWICE, Arm, mixture, run_of
 from pixellib.series.permuted.heads import SymbolMixture
 from pixellib.series.permuted.symbols import Symbols
 
@@ -92,12 +91,11 @@ def _permutation(num: int) -> Arm:
     )
 
 
-_RATES = {"usual": FAST, "half": HALF, "twice": TWICE, "four-times": FOUR_TIMES, "eight-times": EIGHT_TIMES}
 _UP_TO_FOUR = ["half", "twice", "four-times"]
 
 
 def _at_rates(arm: Arm, rates: list[str]) -> list[Arm]:
-    return [_trial(arm, name, **_RATES[name]) for name in rates]
+    return [_trial(arm, name, **RATES[name]) for name in rates]
 
 
 _TEXTS, _CODES = ("text", "tokens"), ("codes-mnist", "codes-cifar10")

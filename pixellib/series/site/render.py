@@ -24,12 +24,19 @@ from PIL import Image
 from traitlets.config import Config
 
 from pixellib import files
-from pixellib.series import execute
+from pixellib.series import execute, paths
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = Path(__file__).parent / "static"
 HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link".*?</h2>', re.DOTALL)
 THUMBNAIL = (1400, 512)  # pixels at most, of a figure on the page of all notebooks
+DOCUMENTS = {  # texts of the repository that have a page of the site: file and page
+    "notebooks/10_plan.md": "10_plan.html",
+    "figures/results/README.md": "results.html",
+    "data/README.md": "data.html",
+}
+FIGURES_LINE = re.compile(r"<p><strong>Figures[.]</strong>.*?</p>\n?", re.DOTALL)  # names of files, for who runs it
+SHORT_NUMBERS = re.compile(r"<td([^>]*>[^<]{0,30}\d[^<]{0,30}</td>)")  # such as 0.764 ± 0.003
 CITATION, NUMBER = re.compile(r"\[[1-9]\d*(?:, [1-9]\d*)*\]"), re.compile(r"\d+")
 
 
@@ -45,7 +52,7 @@ def _formula(latex: str, **options: str) -> str:
 
 class _Markdown(IPythonRenderer):
     """Formulas become MathML, which browsers draw themselves; links lead to pages of the site, or elsewhere, and [1] to
-    the first reference.
+    the first reference. A notebook that is named by its file gets its title.
     """
 
     def text(self, text: str) -> str:
@@ -70,15 +77,20 @@ class _Markdown(IPythonRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         notebook = re.fullmatch(r"(\d\d_\w+)\.ipynb(#.*)?", url)
+        document = DOCUMENTS.get(url.removeprefix("../") if url.startswith("../") else f"notebooks/{url}")
         if notebook and notebook[1] in execute.names():
             url = f"{notebook[1]}.html{notebook[2] or ''}"
+            text = _title(execute.source(notebook[1])) if text == notebook[1] else text
+        elif document:
+            url = document
         elif not url.startswith(("https:", "#")):  # a file that the site does not have
             return text
         return super().link(text, url, title)
 
 
 def _html(markdown: str) -> str:
-    return MarkdownWithMath(renderer=_Markdown(escape=False)).render(markdown)
+    html = MarkdownWithMath(renderer=_Markdown(escape=False)).render(markdown)
+    return re.sub(r"</math></span>([.,;:?!)]+)", r"</math>\1</span>", html)  # no line begins with a comma
 
 
 class _Exporter(HTMLExporter):
@@ -100,7 +112,8 @@ def page(file: Path) -> str:
     config.TagRemovePreprocessor.enabled = True
     config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
     html, _ = _Exporter(config=config).from_notebook_node(notebook)
-    html = _with_anchors_of_references(html)
+    html = SHORT_NUMBERS.sub(r'<td style="white-space: nowrap"\1', html)
+    html = FIGURES_LINE.sub("", _with_anchors_of_references(html), count=1)
     html = html.replace('class="anchor-link"', 'class="anchor-link" aria-label="Link to this section"')
     contents = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in HEADING.findall(html))
     return html.replace("<!-- contents -->", f"<ol>{contents}</ol>", 1)
@@ -199,16 +212,28 @@ def _plain(html: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", "", html)).split())
 
 
-def front(notebooks: list[Path]) -> dict[str, str]:
-    """The files beside the pages of notebooks: name and text."""
+def _verdict() -> str:
+    """What the series found, from the README, where `make publish` writes it; empty where there is none."""
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- verdict.*?-->(.*?)<!-- /verdict -->", readme, re.DOTALL)
+    return _html(found[1]) if found else ""
+
+
+def front(notebooks: list[Path]) -> dict[str, bytes]:
+    """The files beside the pages of notebooks: name and content."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     found = [section for notebook in notebooks for section in sections(notebook)]
-    contents = environment.get_template("contents.html.j2")
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted(STATIC.iterdir())} | {
-        "index.html": contents.render(pages=[summary(notebook) for notebook in notebooks]),
+    contents, document = (environment.get_template(f"{name}.html.j2") for name in ("contents", "document"))
+    written = {
+        "index.html": contents.render(pages=[summary(notebook) for notebook in notebooks], verdict=_verdict()),
         "playground.html": environment.get_template("playground.html.j2").render(),
         "search.js": f"window.SECTIONS = {json.dumps(found, ensure_ascii=False)};\n",
     }
+    for file, name in DOCUMENTS.items():
+        title, _, text = (paths.ROOT / file).read_text(encoding="utf-8").strip().partition("\n")
+        written[name] = document.render(title=title.lstrip("# "), text=_html(text))
+    static = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir())}
+    return static | {name: text.encode() for name, text in written.items()}
 
 
 def main(kind: str, folder: str, *notebooks: str) -> None:
@@ -217,10 +242,10 @@ def main(kind: str, folder: str, *notebooks: str) -> None:
     if kind == "front":
         written = front(sources)
     else:
-        written = {f"{source.stem}.html": page(source) for source in sources}
-        written |= {source.name: download(source) for source in sources}
-    for name, text in written.items():
-        files.write_atomically(folder / name, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+        written = {f"{source.stem}.html": page(source).encode() for source in sources}
+        written |= {source.name: download(source).encode() for source in sources}
+    for name, content in written.items():
+        files.write_atomically(folder / name, lambda temporary, content=content: temporary.write_bytes(content))
 
 
 if __name__ == "__main__":

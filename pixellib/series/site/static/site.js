@@ -50,6 +50,22 @@ function makeScrollable() {
   }
 }
 
+// A figure that the page has made smaller than it is grows when it is clicked or tapped, and scrolls, until the next time.
+function makeEnlargeable() {
+  for (const image of document.querySelectorAll(".output_area img")) {
+    if (image.clientWidth >= Number(image.getAttribute("width"))) continue;
+    const button = document.createElement("button");
+    button.className = "enlarge";
+    button.setAttribute("aria-pressed", false);
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
+      makeScrollable();
+    });
+    image.replaceWith(button);
+    button.append(image);
+  }
+}
+
 let index;
 function loadIndex() {  // a script, because a page opened from a disk may not fetch files
   index ??= new Promise((resolve, reject) => {
@@ -70,12 +86,14 @@ function plain(text) {
   return letters.replace(/[\u2010-\u2015-]/g, " ").replaceAll("z", "s");
 }
 
-// Sections that have all words, those with a word in the heading first.
+// Sections that have all words, at most 12 to show and how many there are. Those come first that have the words side by
+// side, then those with a word in the heading.
 function search(sections, query) {
   const words = plain(query).split(/\s+/).filter(Boolean);
-  if (!words.length) return [];
+  if (!words.length) return { shown: [], number: 0 };
+  const phrase = words.join(" ");
   const score = (section) => {
-    let total = 0;
+    let total = words.length > 1 && `${section.plainHeading} ${section.plainText}`.includes(phrase) ? 100 : 0;
     for (const word of words) {
       const count = section.plainText.split(word).length - 1 + (section.plainHeading.includes(word) ? 20 : 0);
       if (!count) return 0;
@@ -83,19 +101,19 @@ function search(sections, query) {
     }
     return total;
   };
-  return sections.map((section) => [score(section), section]).filter(([points]) => points)
-    .sort((a, b) => b[0] - a[0]).slice(0, 12).map(([, section]) => section);
+  const found = sections.map((section) => [score(section), section]).filter(([points]) => points);
+  return { shown: found.sort((a, b) => b[0] - a[0]).slice(0, 12).map(([, section]) => section), number: found.length };
 }
 
 function excerpt(section, query) {
   const at = section.plainText.indexOf(plain(query).trim().split(/\s+/)[0]);
-  const start = Math.max(0, at - 60);
+  const start = at < 60 ? 0 : section.text.indexOf(" ", at - 60) + 1;
   return (start ? "… " : "") + section.text.slice(start, start + 160) + " …";
 }
 
 function showFound(sections, query) {
-  const found = search(sections, query);
-  document.getElementById("found").replaceChildren(...found.map((section) => {
+  const { shown, number } = search(sections, query);
+  document.getElementById("found").replaceChildren(...shown.map((section) => {
     const item = document.createElement("li"), link = document.createElement("a"), small = document.createElement("small");
     link.href = `${section.page}.html${section.anchor ? "#" + section.anchor : ""}`;
     link.textContent = section.heading ? `${section.title} › ${section.heading}` : section.title;
@@ -104,8 +122,8 @@ function showFound(sections, query) {
     item.append(link);
     return item;
   }));
-  const number = `${found.length} section${found.length > 1 ? "s" : ""} found.`;
-  say(query.trim() ? (found.length ? number : "Nothing found.") : "");
+  const found = shown.length < number ? `The first ${shown.length} of ${number} sections.` : `${number} section${number > 1 ? "s" : ""} found.`;
+  say(query.trim() ? (number ? found : "Nothing found.") : "");
 }
 
 function say(text) {
@@ -144,5 +162,6 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   addSearch();
   addCopyButtons();
+  makeEnlargeable();
   makeScrollable();
 });
