@@ -298,7 +298,7 @@ def figures(
 
     execute.check_profile(profile)
     if not options:
-        print(doctor.summary(), file=sys.stderr)
+        print(doctor.summary(profile, jobs), file=sys.stderr)
     build.build(profile, jobs, options or [])
 
 
