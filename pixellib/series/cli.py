@@ -197,52 +197,42 @@ def sample(
 def compress(
     name: str,
     images: Annotated[
-        Path, typer.Argument(help="An .npy or .npz file with one array uint8 (N, C, H, W), or a folder.")
+        Path,
+        typer.Argument(help="A picture, a folder of them, or an .npy or .npz file with one array uint8 (N, C, H, W)."),
     ],
     out: Annotated[Path, typer.Argument(help="File to write.")],
-    profile: Profile = "reference",
+    profile: TrainedProfile = "reference",
     device: Device = "auto",
     batch: Annotated[int, _whole("--batch", 1, 100_000, "Images that are coded at once.")] = 250,
 ) -> None:
     """Write images into a file, coded with a trained run.
 
     The file is as short as the run finds the images probable; names of files are not kept. A run can do it if its
-    model is autoregressive or has one layer of latents. Pictures must be 8-bit grey or RGB, as the run's images are.
+    model is autoregressive or has one layer of latents. Pictures must be 8-bit grey or RGB, as the run's images are,
+    and should have their size: `pixellib runs` names the run's data set, and `pixellib data` the size of its images.
     """
-    from pixellib import coding, files
-    from pixellib.series import pictures, runs
+    from pixellib.series import coded_files
 
-    if (kind := files.kind_of_file(files.check_path(out))) not in ("file", "missing"):
-        raise ValueError(f"{out} is a {kind}, not a file")
-    model = runs.get(name).load_finished(profile, device=device)
-    x = pictures.read(images, model.channels)
-    data = coding.compress(model, x, batch_size=batch, progress=True)
-    files.write_atomically(out, lambda temporary: temporary.write_bytes(data))
-    print(f"{name}: {len(x)} images -> {out}, {len(data):,} bytes, {8 * len(data) / x.numel():.4f} bits per dimension")
+    coded_files.compress(name, images, out, profile, device, batch)
 
 
 @app.command()
 def decompress(
     name: str,
     file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
-    out: Annotated[Path, typer.Argument(help="An .npz file, or a folder that is not there yet.")],
-    profile: Profile = "reference",
+    out: Annotated[
+        Path, typer.Argument(help="An .npz file, a .png file for a single image, or a folder that is not there yet.")
+    ],
+    profile: TrainedProfile = "reference",
     device: Device = "auto",
 ) -> None:
     """Read images back from such a file, with the same run.
 
     Nothing is written unless every one of them is what it was.
     """
-    from pixellib import coding
-    from pixellib.series import pictures, runs
+    from pixellib.series import coded_files
 
-    if out.suffix != ".npz" and out.exists():
-        raise ValueError(f"{out} exists already; name an .npz file or a new folder")
-    data = file.read_bytes()
-    coding.header_of(data)  # before a model is loaded for it
-    x = coding.decompress(runs.get(name).load_finished(profile, device=device), data, progress=True)
-    pictures.write(out, x)
-    print(f"{name}: {len(x)} images -> {out}")
+    coded_files.decompress(name, file, out, profile, device)
 
 
 @app.command()
