@@ -24,7 +24,7 @@ def build(profile: str = "reference", jobs: int | None = None, options: Sequence
     Raises RuntimeError when something failed, after a list of what did and where its log is.
     """
     execute.check_profile(profile)
-    jobs = jobs or _cores()
+    jobs = jobs or doctor.cores()
     busy = "another build is at work in this checkout; waiting for it to end"
     with execute.lock(paths.ROOT / "build" / "build.lock", busy):
         start = time.time()
@@ -41,8 +41,6 @@ def build(profile: str = "reference", jobs: int | None = None, options: Sequence
             print(f"snakemake succeeded with {' '.join(options)}; nothing was promoted", file=sys.stderr)
             return
         promoted = promote() if profile == "reference" else []
-        if profile == "reference" and all(executed(name).stat().st_mtime > start for name in execute.names()):
-            doctor.record_cost(time.time() - start, jobs)
     news = f"; new in figures/: {', '.join(promoted)}" if promoted else ""
     print(f"{profile} build complete after {time.time() - start:.0f} s{news}", file=sys.stderr)
 
@@ -50,7 +48,7 @@ def build(profile: str = "reference", jobs: int | None = None, options: Sequence
 def mark_up_to_date(jobs: int | None = None) -> None:
     """Let the reference build count as newer than its sources, as after publishing, which writes to the sources."""
     with execute.lock(paths.ROOT / "build" / "build.lock", "another build is at work; waiting for it to end"):
-        if _snakemake("reference", jobs or _cores(), ["--touch"]) != 0:
+        if _snakemake("reference", jobs or doctor.cores(), ["--touch"]) != 0:
             raise RuntimeError("the build could not be marked as up to date; the next one will run notebooks again")
 
 
@@ -77,11 +75,6 @@ def _remove_outdated(profile: str) -> None:
         path = executed(name, profile)
         if path.exists() and not execute.is_of_today(name, execute.read(path)):
             path.unlink()
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS
-    return len(affinity(0)) if affinity else os.cpu_count()
 
 
 def _log(profile: str, name: str) -> Path:
@@ -122,7 +115,7 @@ def _report(profile: str, start: float) -> None:
         if output.exists() or not log.exists() or log.stat().st_mtime < start:
             continue  # a failed job leaves a log and no output
         lines = log.read_text(errors="replace").splitlines() or ["said nothing"]
-        print(f"  {lines[-1].removeprefix('pixellib: ')} [log: {execute.shorten(log)}]", file=sys.stderr)
+        print(f"  {lines[-1].removeprefix('pixellib: ')} [log: {paths.shorten(log)}]", file=sys.stderr)
         failed = True
     if not failed:
         messages = _log(profile, "snakemake").read_text(errors="replace").splitlines()[-10:]

@@ -49,6 +49,7 @@ def _next_time(text: str) -> float:
 NOT_DONE = 75  # the exit code of a training whose time was over
 
 Profile = Annotated[str, typer.Option(help="quick, reference or paper.")]
+TrainedProfile = Annotated[str, typer.Option(help="That of the run's training: quick, reference or paper.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Jobs = Annotated[int | None, _whole("--jobs", 1, 1_000, "Cores to use [default: all].")]
 TrainingSeed = Annotated[int, _whole("--seed", 0, 2**32 - 1, "Of the weights, the batches and the noise.")]
@@ -74,7 +75,9 @@ def options(
 
 
 @app.command("runs")
-def list_runs() -> None:
+def list_runs(
+    shipped: Annotated[bool, typer.Option("--shipped", help="Only those whose trained model is shipped.")] = False,
+) -> None:
     """List the named runs: data set, where its model is, how long the training took, and what it is.
 
     A model is shipped, or here if it was trained on this machine; of some runs only a record is shipped.
@@ -89,6 +92,8 @@ def list_runs() -> None:
         where = "record" if recorded else "-"
         if path:
             where = "shipped" if path.parent == paths.CHECKPOINTS else "here"
+        if shipped and where != "shipped":
+            continue
         duration = f"{runs.record(name)['training_minutes']:.0f} min" if recorded else ""
         print(f"{name:<{width}} {run.dataset:<8} {where:<7} {duration:>8}  {run.title}")
 
@@ -113,26 +118,34 @@ def train(
     The state is saved every minute and on Ctrl-C. On many devices: torchrun -m pixellib train NAME.
     """
     from pixellib import OutOfTime, devices
-    from pixellib.series import runs
+    from pixellib.series import paths, runs
+    from pixellib.series.train import finished
 
     options = {"device": device, "seed": seed, "resume": not fresh, "compile": compile, "until": until}
     chosen = [runs.get(name) for name in names]
     with devices.process_group() as rank:  # torchrun starts this once per device
         for run in chosen:
+            done = None if fresh or rank else finished(run, profile, seed)
             try:
                 record = run.train(profile, **options)
             except OutOfTime as stopped:
                 print(f"{run.name}: {stopped}", file=sys.stderr)
                 raise typer.Exit(NOT_DONE) from stopped
             if rank == 0:
+                if done:
+                    print(f"{run.name}: already trained ({done['steps']:,} steps); --fresh trains anew")
                 _print_results(run.name, record["results"])
+                folder = paths.shorten(run.folder(profile, seed))
+                print(f"{run.name}: record and weights are in {folder}")
 
 
 def _print_results(name: str, results: list[dict]) -> None:
+    """The negative log-likelihood of each split, as the tables give it."""
     for row in results:
-        bound = row["kind"] + (f", M = {row['num_samples']}" if row["num_samples"] else "")
-        nats, error = row["log_likelihood"], row["standard_error"]
-        print(f"{name} {row['split']}: {nats} +- {error} nats, {row['bits_per_dim']} bits per dimension ({bound})")
+        kind = "lower bound of log p" if row["kind"] == "lower bound" else row["kind"]
+        kind += f", M = {row['num_samples']:,}" if row["num_samples"] else ""
+        nats = f"{-row['log_likelihood']:.2f} +- {row['standard_error']:.2f} nats"
+        print(f"{name} {row['split']}: NLL {nats}, {row['bits_per_dim']:.3f} bits per dimension ({kind})")
 
 
 @app.command()
@@ -140,7 +153,7 @@ def sample(
     name: str,
     out: Annotated[Path, typer.Option(help="PNG file to write.")],
     num: Annotated[int, _whole("--num", 1, 10_000, "Number of images.")] = 64,
-    profile: Profile = "reference",
+    profile: TrainedProfile = "reference",
     device: Device = "auto",
     seed: Seed = 0,
     label: Annotated[
@@ -184,52 +197,42 @@ def sample(
 def compress(
     name: str,
     images: Annotated[
-        Path, typer.Argument(help="An .npy or .npz file with one array uint8 (N, C, H, W), or a folder.")
+        Path,
+        typer.Argument(help="A picture, a folder of them, or an .npy or .npz file with one array uint8 (N, C, H, W)."),
     ],
     out: Annotated[Path, typer.Argument(help="File to write.")],
-    profile: Profile = "reference",
+    profile: TrainedProfile = "reference",
     device: Device = "auto",
     batch: Annotated[int, _whole("--batch", 1, 100_000, "Images that are coded at once.")] = 250,
 ) -> None:
     """Write images into a file, coded with a trained run.
 
     The file is as short as the run finds the images probable; names of files are not kept. A run can do it if its
-    model is autoregressive or has one layer of latents. Pictures must be 8-bit grey or RGB, as the run's images are.
+    model is autoregressive or has one layer of latents. Pictures must be 8-bit grey or RGB, as the run's images are,
+    and should have their size: `pixellib runs` names the run's data set, and `pixellib data` the size of its images.
     """
-    from pixellib import coding, files
-    from pixellib.series import pictures, runs
+    from pixellib.series import coded_files
 
-    if (kind := files.kind_of_file(files.check_path(out))) not in ("file", "missing"):
-        raise ValueError(f"{out} is a {kind}, not a file")
-    model = runs.get(name).load_finished(profile, device=device)
-    x = pictures.read(images, model.channels)
-    data = coding.compress(model, x, batch_size=batch, progress=True)
-    files.write_atomically(out, lambda temporary: temporary.write_bytes(data))
-    print(f"{name}: {len(x)} images -> {out}, {len(data):,} bytes, {8 * len(data) / x.numel():.4f} bits per dimension")
+    coded_files.compress(name, images, out, profile, device, batch)
 
 
 @app.command()
 def decompress(
     name: str,
     file: Annotated[Path, typer.Argument(help="What `compress` wrote.")],
-    out: Annotated[Path, typer.Argument(help="An .npz file, or a folder that is not there yet.")],
-    profile: Profile = "reference",
+    out: Annotated[
+        Path, typer.Argument(help="An .npz file, a .png file for a single image, or a folder that is not there yet.")
+    ],
+    profile: TrainedProfile = "reference",
     device: Device = "auto",
 ) -> None:
     """Read images back from such a file, with the same run.
 
     Nothing is written unless every one of them is what it was.
     """
-    from pixellib import coding
-    from pixellib.series import pictures, runs
+    from pixellib.series import coded_files
 
-    if out.suffix != ".npz" and out.exists():
-        raise ValueError(f"{out} exists already; name an .npz file or a new folder")
-    data = file.read_bytes()
-    coding.header_of(data)  # before a model is loaded for it
-    x = coding.decompress(runs.get(name).load_finished(profile, device=device), data, progress=True)
-    pictures.write(out, x)
-    print(f"{name}: {len(x)} images -> {out}")
+    coded_files.decompress(name, file, out, profile, device)
 
 
 @app.command()
@@ -298,7 +301,7 @@ def figures(
 
     execute.check_profile(profile)
     if not options:
-        print(doctor.summary(), file=sys.stderr)
+        print(doctor.summary(profile, jobs), file=sys.stderr)
     build.build(profile, jobs, options or [])
 
 

@@ -9,13 +9,16 @@ import time
 
 import torch
 
-from pixellib import devices, files
+from pixellib import devices
 from pixellib.series import paths
 
 TESTED_TORCH = ("2.14",)
-COST = paths.RESULTS / "make_figures.json"  # how long a complete build took, and on what
-COST_HERE = paths.ROOT / "build" / "make_figures.json"  # the same of this machine, for `make publish` to ship
 CPU = torch.device("cpu")
+
+# Minutes of all notebooks of a profile, and of the longest one, on two cores of an AMD EPYC with AVX2 that had nothing
+# else to do, and the GFLOP/s of `core_gflops` there.
+MINUTES = {"reference": (54, 12), "quick": (12, 1)}
+CORE_GFLOPS = 88
 
 # The convolution of PixelCNN++ on MNIST that takes the most time, forwards and backwards.
 _CONVOLUTION = """
@@ -73,34 +76,53 @@ def is_reference(kernel: str) -> bool:
     return re.search(r"(^|[:_])ref($|[:_])", kernel) is not None
 
 
-def expected_minutes(measured: dict[str, int]) -> float | None:
-    """Of `make figures` in the reference profile, from nothing, at the speeds measured here: scaled from the build that
-    the record COST is of. None without that record.
+def cores() -> int:
+    """How many this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS
+    return len(affinity(0)) if affinity else os.cpu_count()
+
+
+def core_gflops(size: int = 1024, rounds: int = 20) -> float:
+    """GFLOP/s of float32 matrix products on one core: the best of `rounds`, by the processor time of its thread.
+
+    Other programs that are at work make this little smaller, unlike `matmul_gflops`, which goes by the clock.
     """
-    if not COST.exists():
-        return None
-    cost = files.read_json(COST, keys=("seconds", "matmul_gflops"))
-    return cost["seconds"] / 60 * max(cost["matmul_gflops"].values()) / max(measured.values())
+    a, b = torch.randn(2, size, size)
+    threads, seconds = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for _ in range(rounds):
+            started = time.thread_time()
+            a @ b
+            seconds.append(time.thread_time() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return 2e-9 * size**3 / min(seconds)
 
 
-def record_cost(seconds: float, jobs: int) -> None:
-    """Keep how long a reference build took in which every notebook was run."""
-    cost = {"seconds": round(seconds), "jobs": jobs, "hardware": devices.hardware(CPU), "matmul_gflops": speeds()}
-    files.write_json(COST_HERE, cost)
+def expectation(profile: str, jobs: int, core_speed: float) -> str:
+    """How long `make figures` takes on so many cores, each as fast as `core_gflops` says, if it runs every notebook.
+
+    >>> expectation("reference", jobs=2, core_speed=44)
+    'all notebooks of the profile reference take roughly 108 min on 2 cores if the machine is otherwise idle'
+    """
+    if profile not in MINUTES:
+        return f"all notebooks of the profile {profile} take days, or a GPU"
+    on_two_cores, longest = MINUTES[profile]
+    minutes = max(on_two_cores * 2 / jobs, longest) * CORE_GFLOPS / core_speed
+    machine = f"on {jobs} core{'s' * (jobs > 1)} if the machine is otherwise idle"
+    return f"all notebooks of the profile {profile} take roughly {max(1, round(minutes))} min {machine}"
 
 
-def summary() -> str:
-    """The machine in a line, in about a second."""
-    measured = speeds(rounds=3)
-    parts = [devices.hardware(CPU), _speeds_in_words(measured)]
-    if (minutes := expected_minutes(measured)) is not None:
-        parts.append(f"all notebooks of the reference profile take roughly {max(1, round(minutes))} min")
-    return "; ".join(parts)
+def summary(profile: str = "reference", jobs: int | None = None) -> str:
+    """The machine in a line, and how long the notebooks of a profile take on it; in about a second."""
+    expected = expectation(profile, jobs or cores(), core_gflops())
+    return "; ".join([devices.hardware(CPU), _speeds_in_words(speeds(rounds=3)), expected])
 
 
 def report() -> list[str]:
     """A line for each thing worth knowing, warnings among them; takes about ten seconds."""
-    measured = speeds()
+    core_speed, measured = core_gflops(), speeds()
     precision = "bf16" if "bf16" in measured else "fp32"  # what trainings use here
     lines = [
         f"processor: {devices.hardware(CPU)} of {os.cpu_count()}",
@@ -111,9 +133,7 @@ def report() -> list[str]:
     ]
     if torch.cuda.is_available():
         lines.append(f"GPU: {torch.cuda.get_device_name()}; GPU code paths of the series are untested")
-    if (minutes := expected_minutes(measured)) is not None:
-        lines.append(f"make figures: roughly {max(1, round(minutes))} min if every notebook is to be run")
-    return lines
+    return lines + [f"make figures: {expectation(profile, cores(), core_speed)}" for profile in MINUTES]
 
 
 def _speeds_in_words(measured: dict[str, int]) -> str:

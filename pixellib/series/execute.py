@@ -29,6 +29,7 @@ from papermill.exceptions import PapermillExecutionError
 from pixellib import devices, files
 from pixellib.data.cache import cache_dir
 from pixellib.series import notebook_inputs, paths
+from pixellib.series.paths import shorten
 from pixellib.series.runs import PROFILES
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell it adds
@@ -68,11 +69,6 @@ def read(path: Path) -> NotebookNode:
 def write(notebook: NotebookNode, path: Path) -> bool:
     """Write a notebook atomically; False, and no touch, when the file holds it already."""
     return files.replace(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
-
-
-def shorten(path: Path) -> str:
-    """A path as a reader wants it: relative to the project where it lies in it."""
-    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
 
 
 @contextlib.contextmanager
@@ -219,7 +215,8 @@ def execute(name: str, settings: Sequence[str] = (), output: Path | None = None)
             cell.outputs = [item for item in cell.outputs if WIDGET not in item.get("data", {})]
         write(executed, output)
         partial.unlink(missing_ok=True)
-    _say(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)}")
+    done = sum(output.with_name(f"{other}.ipynb").exists() for other in names())
+    _say(f"{name}: done in {time.monotonic() - start:.0f} s -> {shorten(output)} ({done} of {len(names())} are there)")
     return output
 
 

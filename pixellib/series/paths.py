@@ -10,6 +10,11 @@ MEASUREMENTS = ("bench.json", "compressed.json", "sampling_times.json")  # in RE
 WORK = Path(os.environ.get("PIXELLIB_RUNS") or ROOT / "build" / "runs").expanduser().absolute()  # trained here
 
 
+def shorten(path: Path) -> str:
+    """A path as a reader wants it: relative to the project where it lies in it."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
 def library() -> list[Path]:
     """The modules of the library, without the series and without what editors keep in hidden folders."""
     package = ROOT / "pixellib"

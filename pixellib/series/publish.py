@@ -12,7 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from pixellib import checkpoints, files
-from pixellib.series import build, doctor, execute, front_page, paths, runs
+from pixellib.series import build, execute, front_page, paths, runs
 from pixellib.series.execute import INJECTED
 from pixellib.series.permuted import sweep
 from pixellib.series.provenance import differences
@@ -32,8 +32,6 @@ def publish(jobs: int | None = None) -> list[str]:
     ship_runs()
     state_results()
     build.build("reference", jobs)
-    if doctor.COST_HERE.exists():
-        files.replace(doctor.COST, doctor.COST_HERE.read_bytes())
     merged = {name: with_outputs(name, execute.read(build.executed(name))) for name in execute.names()}
     changed = [name for name, notebook in merged.items() if execute.write(notebook, execute.source(name))]
     if changed:

@@ -178,10 +178,7 @@ class Run:
                 self.train(profile, device=device, seed=seed, resume=resume)
                 return self.load(path, profile, seed).to(resolved)
         model = self.load(path, profile, seed).to(resolved)
-        print(
-            f"{self.name}: loaded {path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path}",
-            flush=True,
-        )
+        print(f"{self.name}: loaded {paths.shorten(path)}", flush=True)
         return model
 
     def load_finished(self, profile: str = "reference", *, device: str = "auto", seed: int = 0) -> ImageModel:

@@ -40,7 +40,7 @@ def train(
     if plan.begins_with and not plan.begins_with.checkpoint_path(profile, seed):
         plan.begins_with.train(profile, device=device, seed=seed, progress=progress, compile=compile, until=until)
     with _lock(run, folder):
-        if resume and (record := _finished(run, profile, seed)):
+        if resume and (record := finished(run, profile, seed)):
             return record
         if compile:
             devices.check_compiler(resolved)
@@ -168,7 +168,7 @@ def _lock(run: "Run", folder: Path) -> AbstractContextManager:
     return files.locked(folder / ".run.lock", busy=f"another process trains {run.name} in {folder}: wait, or stop it")
 
 
-def _finished(run: "Run", profile: str, seed: int) -> dict | None:
+def finished(run: "Run", profile: str, seed: int) -> dict | None:
     """The record of a training that was finished here; None if there is none, or no checkpoint beside it.
 
     CheckpointError if it is of another identity.
@@ -176,7 +176,7 @@ def _finished(run: "Run", profile: str, seed: int) -> dict | None:
     path = run.folder(profile, seed) / f"{run.name}.safetensors"
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
-    record = files.read_json(path.with_suffix(".json"), keys=("identity",))
+    record = files.read_json(path.with_suffix(".json"), keys=("identity", "steps", "results"))
     if other := differences(record["identity"], run.identity(profile, seed)):
         raise checkpoints.CheckpointError(
             f"{path.parent} holds another training of {run.name}: its {'; its '.join(other[:10])}; --fresh discards it"

@@ -50,8 +50,9 @@ def test_a_build_makes_all_and_the_next_one_nothing(root):
     first = pixellib(root, "figures", "--jobs", "2")
     assert first.returncode == 0, first.stdout
     assert executed(first) == {"01_a", "02_b"}
-    assert first.stdout.startswith("a machine\n"), "what the machine does is said first"
+    assert first.stdout.startswith("a machine for reference\n"), "what the machine does is said first"
     assert "01_a: cell 3/4" in first.stdout, "progress names the notebook and the cell"
+    assert "(2 of 2 are there)" in first.stdout, "and how many notebooks are done"
     built = stamps(root / "build" / "reference")
     for name in ("01_a", "02_b"):
         for file in (f"notebooks/{name}.ipynb", f"figures/{name}/{name}_dot.png", f"site/{name}.html"):
@@ -234,7 +235,7 @@ def test_interrupting_a_build_leaves_nothing_running_and_the_next_goes_on(root, 
 def test_a_second_build_says_that_it_waits(single):
     with execute.lock(single / "build" / "build.lock", "not reached"):
         second = subprocess.Popen(**command(single, "figures"), stderr=subprocess.PIPE)
-        assert second.stderr.readline() == "a machine\n", "what the machine does is said first"
+        assert second.stderr.readline() == "a machine for reference\n", "what the machine does is said first"
         assert second.stderr.readline() == "another build is at work in this checkout; waiting for it to end\n"
         time.sleep(1)
         assert second.poll() is None

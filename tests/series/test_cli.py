@@ -9,23 +9,13 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+from calling import call
 from PIL import Image
 
 import pixellib
 from pixellib import OutOfTime, data, devices
 from pixellib.models import GatedPixelCNN
-from pixellib.series import cli, execute, runs
-
-
-def call(capsys, *arguments):
-    """Exit code, standard output and standard error of `pixellib ARGUMENTS`."""
-    code = 0
-    try:
-        cli.main(list(arguments))
-    except SystemExit as end:
-        code = end.code or 0
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+from pixellib.series import cli, execute, paths, runs
 
 
 def test_help_names_the_commands_and_does_not_wait_for_torch():
@@ -146,6 +136,11 @@ def test_nothing_is_trained_to_draw_from_it_and_a_grid_is_a_png(capsys):
     assert code == 1 and "--out x.jpg must end in .png" in err
 
 
+@pytest.mark.parametrize("command", ["sample", "compress", "decompress"])
+def test_the_help_says_that_the_profile_is_that_of_the_training(capsys, command):
+    assert "That of the run's training" in " ".join(call(capsys, command, "--help")[1].split())
+
+
 def test_the_version_is_printed(capsys):
     assert call(capsys, "--version")[:2] == (0, f"{pixellib.__version__}\n")
 
@@ -158,6 +153,9 @@ def test_usage_errors_end_with_two(capsys):
 def test_runs_and_data_are_listed(capsys):
     code, out, _ = call(capsys, "runs")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == runs.names()
+    code, out, _ = call(capsys, "runs", "--shipped")
+    shipped = {path.stem for path in paths.CHECKPOINTS.glob("*.safetensors")}
+    assert code == 0 and {line.split()[0] for line in out.splitlines()} == shipped and len(shipped) < len(runs.names())
     code, out, _ = call(capsys, "data")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(data.NAMES)
 
@@ -191,10 +189,23 @@ def test_train_passes_on_what_was_asked_and_reports_once(capsys, monkeypatch):
     monkeypatch.setattr(runs.Run, "train", train)
     _, out, _ = call(capsys, "train", "iwae-k5", "--profile", "quick", "--device", "cpu", "--seed", "3", "--fresh")
     assert asked == [("iwae-k5", "quick", {"device": "cpu", "seed": 3, "resume": False, **NO_MORE})]
-    assert out == "iwae-k5 test: -85.5 +- 0.25 nats, 0.157 bits per dimension (lower bound, M = 5000)\n"
+    folder = paths.shorten(runs.get("iwae-k5").folder("quick", 3))
+    assert out.splitlines() == [
+        "iwae-k5 test: NLL 85.50 +- 0.25 nats, 0.157 bits per dimension (lower bound of log p, M = 5,000)",
+        f"iwae-k5: record and weights are in {folder}",
+    ]
     monkeypatch.setattr(devices, "process_group", lambda: nullcontext(1))  # torchrun's second process is silent
     assert call(capsys, "train", "iwae-k5") == (0, "", "")
     assert asked[1] == ("iwae-k5", "reference", {"device": "auto", "seed": 0, "resume": True, **NO_MORE})
+
+
+def test_train_says_that_a_run_is_trained_already_and_where_it_lies(tiny, capsys):
+    first = call(capsys, "train", "tiny", "--profile", "quick", "--device", "cpu")[1]
+    assert "already trained" not in first
+    again = call(capsys, "train", "tiny", "--profile", "quick", "--device", "cpu")[1]
+    assert again == "tiny: already trained (6 steps); --fresh trains anew\n" + first
+    assert first.endswith(f"tiny: record and weights are in {tiny.folder('quick')}\n")
+    assert "already trained" not in call(capsys, "train", "tiny", "--profile", "quick", "--device", "cpu", "--fresh")[1]
 
 
 def test_train_takes_several_runs_until_a_time_of_day(capsys, monkeypatch):
@@ -269,63 +280,6 @@ def test_sample_writes_through_a_link(capsys, monkeypatch, tmp_path, exists):
         target.write_bytes(b"an older picture")
     assert call(capsys, "sample", "iwae-k1", "--num", "1", "--out", str(link))[0] == 0
     assert link.is_symlink() and Image.open(target).format == "PNG"
-
-
-def small(self, profile, **_):
-    torch.manual_seed(0)
-    return GatedPixelCNN(1, (8, 8), num_layers=1, num_filters=4, kernel_size=3).eval()
-
-
-def test_images_are_compressed_and_read_back(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(runs.Run, "load_finished", small)
-    images = np.random.default_rng(0).integers(256, size=(3, 1, 8, 8), dtype=np.uint8)
-    np.savez(tmp_path / "some.npz", images=images)
-    code, out, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "some.npz"), str(tmp_path / "some.bin"))
-    assert code == 0 and "3 images -> " in out and "bits per dimension" in out
-    for target in ("again.npz", "a folder"):
-        code, _, _ = call(capsys, "decompress", "gated-mnist", str(tmp_path / "some.bin"), str(tmp_path / target))
-        assert code == 0
-    np.save(tmp_path / "some.npy", images)
-    code, _, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "some.npy"), str(tmp_path / "same.bin"))
-    assert code == 0 and (tmp_path / "same.bin").read_bytes() == (tmp_path / "some.bin").read_bytes()
-    assert (np.load(tmp_path / "again.npz")["images"] == images).all()
-    assert sorted(p.name for p in (tmp_path / "a folder").iterdir()) == ["0.png", "1.png", "2.png"]
-    code, _, _ = call(capsys, "compress", "gated-mnist", str(tmp_path / "a folder"), str(tmp_path / "folder.bin"))
-    assert code == 0 and (tmp_path / "folder.bin").read_bytes() == (tmp_path / "some.bin").read_bytes()
-
-
-def test_what_cannot_be_compressed_or_read_back_is_one_line_and_nothing_is_written(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(runs.Run, "load_finished", small)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
-    np.savez(tmp_path / "floats.npz", images=np.zeros((1, 1, 8, 8)))
-    np.savez(tmp_path / "two.npz", a=np.zeros(1), b=np.zeros(1))
-    np.savez(tmp_path / "none.npz", images=np.zeros((0, 1, 8, 8), np.uint8))
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").write_bytes(b"no picture")
-    for mode in ("RGB", "I;16", "LA"):
-        (tmp_path / mode).mkdir()
-        Image.new(mode, (8, 8)).save(tmp_path / mode / "a.png")
-    (tmp_path / "two").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "two" / "a.tif", save_all=True, append_images=[Image.new("L", (8, 8))])
-    for source, reason in (
-        ("nowhere.npz", "No such file"),
-        ("empty", "holds no pictures"),
-        ("broken.npz", "neither a folder nor an .npy or .npz file"),
-        ("floats.npz", "expected uint8 (N, C, H, W)"),
-        ("two.npz", "holds 2 arrays"),
-        ("none.npz", "0 of torch.uint8"),
-        ("pictures", "is no picture that can be read"),
-        *((mode, f"has mode {mode} and 1 frame; the run codes single pictures of mode L") for mode in ("RGB", "I;16")),
-        ("LA", "has mode LA"),
-        ("two", "has mode L and 2 frames"),
-    ):
-        code, _, err = call(capsys, "compress", "gated-mnist", str(tmp_path / source), str(tmp_path / "out"))
-        assert code == 1 and reason in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
-    code, _, err = call(capsys, "decompress", "gated-mnist", str(tmp_path / "two.npz"), str(tmp_path / "out"))
-    assert code == 1 and "not a file of compressed images" in err and not (tmp_path / "out").exists()
-    code, _, err = call(capsys, "decompress", "gated-mnist", str(tmp_path / "two.npz"), str(tmp_path / "pictures"))
-    assert code == 1 and "exists already" in err
 
 
 def test_sample_does_not_replace_a_pipe(capsys, tmp_path):

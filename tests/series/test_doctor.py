@@ -1,13 +1,13 @@
 """`pixellib doctor` says what the machine does, and warns of what makes it slow."""
 
-import json
 import re
 
 import pytest
 import torch
+from calling import call
 
 from pixellib import devices
-from pixellib.series import cli, doctor
+from pixellib.series import build, cli, doctor
 
 
 def test_the_report_names_processor_speed_kernels_and_torch(capsys):
@@ -52,19 +52,37 @@ def test_an_unknown_torch_is_said(monkeypatch):
     assert any("not among the tested versions" in line for line in doctor.report())
 
 
-def test_minutes_are_those_of_the_recorded_build_at_this_machines_speed(tmp_path, monkeypatch):
-    """A machine of half the speed takes twice the time."""
-    monkeypatch.setattr(doctor, "COST", tmp_path / "cost.json")
-    assert doctor.expected_minutes({"fp32": 100}) is None
-    doctor.COST.write_text(json.dumps({"seconds": 120, "matmul_gflops": {"fp32": 100, "bf16": 200}}))
-    assert doctor.expected_minutes({"fp32": 100}) == pytest.approx(4)
+@pytest.fixture
+def known_speed(monkeypatch):
+    """Half the speed of a core of the machine that the minutes were measured on, and two of them."""
+    monkeypatch.setattr(doctor, "core_gflops", lambda: doctor.CORE_GFLOPS / 2)
+    monkeypatch.setattr(doctor, "cores", lambda: 2)
     monkeypatch.setattr(doctor, "speeds", lambda rounds=7: {"fp32": 50, "bf16": 400})
-    assert "take roughly 1 min" in doctor.summary()
+    monkeypatch.setattr(doctor, "convolution_kernels", lambda precision: {})
 
 
-def test_what_a_build_took_is_kept_with_the_machine_it_ran_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "COST_HERE", tmp_path / "cost.json")
-    doctor.record_cost(61.4, jobs=2)
-    kept = json.loads(doctor.COST_HERE.read_text())
-    assert kept["seconds"] == 61 and kept["jobs"] == 2 and kept["hardware"] == devices.hardware(doctor.CPU)
-    assert kept["matmul_gflops"]["fp32"] > 0
+def test_both_commands_give_the_same_minutes_of_the_profile_that_is_asked_for(known_speed, monkeypatch, capsys):
+    monkeypatch.setattr(build, "build", lambda *_: None)
+    reported = doctor.report()
+    for profile, minutes in (("reference", 108), ("quick", 24)):
+        expected = f"all notebooks of the profile {profile} take roughly {minutes} min on 2 cores if the machine is "
+        _, _, said = call(capsys, "figures", "--profile", profile)
+        assert expected in said
+        assert any(expected in line for line in reported)
+    assert "all notebooks of the profile paper take days" in call(capsys, "figures", "--profile", "paper")[2]
+
+
+def test_more_cores_take_less_time_but_never_less_than_the_longest_notebook():
+    minutes = [
+        int(re.search(r"(\d+) min", doctor.expectation("reference", jobs, core_speed=doctor.CORE_GFLOPS))[1])
+        for jobs in (1, 2, 4, 64)
+    ]
+    assert minutes == [108, 54, 27, 12]
+
+
+def test_the_speed_of_a_core_is_by_the_time_that_the_processor_gave_it(monkeypatch):
+    """A clock on the wall also runs while other programs are at work."""
+    monkeypatch.setattr(doctor.time, "perf_counter", None)
+    before = torch.get_num_threads()
+    assert doctor.core_gflops(size=64, rounds=2) > 0
+    assert torch.get_num_threads() == before

@@ -21,17 +21,15 @@ MACHINERY = (
     "series/permuted/__init__", "series/permuted/sweep", "series/provenance",
 )  # fmt: skip
 SILENT_DOCTOR = """
-from pathlib import Path
-
-COST = COST_HERE = Path("build/none.json")
+import os
 
 
-def summary():
-    return "a machine"
+def summary(profile, jobs):
+    return f"a machine for {profile}"
 
 
-def record_cost(seconds, jobs):
-    pass
+def cores():
+    return os.cpu_count()
 """
 SMALL = {
     "data/__init__": "",
