@@ -98,7 +98,6 @@ def _records() -> Iterator[str]:
     trainings = [(name, seed) for name in runs.names() for seed in range(runs.get(name).seeds)]
     expected = dict.fromkeys((runs.record_path(name, seed) for name, seed in trainings), ("name", "results"))
     expected |= dict.fromkeys((paths.RESULTS / name for name in paths.MEASUREMENTS), ("hardware", "rows"))
-    expected[paths.RESULTS / "make_figures.json"] = ("seconds",)  # of an earlier series; nothing reads it
     for path in sorted(set(paths.RESULTS.glob("*")) - set(publish.readmes())):
         if path not in expected:
             yield f"{shorten(path)} is the record of no run"

@@ -15,7 +15,6 @@ from pathlib import Path
 from pixellib.series import paths
 
 PRESENTATION = ("figures.py", "tables.py")  # modules of the series that decide how every notebook's outputs look
-NO_RUNS = (*paths.MEASUREMENTS, "make_figures.json")  # other records, whose names are ordinary words
 
 
 def of(text: str) -> list[Path]:
@@ -55,7 +54,7 @@ def digest(cells: Iterable[Mapping]) -> str:
 def _results(text: str) -> list[Path]:
     """Shipped records and checkpoints of the runs that a text names, and those behind the tables it asks for."""
     files = [*paths.RESULTS.glob("*.json"), *paths.CHECKPOINTS.glob("*.safetensors")]
-    files = [path for path in files if path.name not in NO_RUNS]
+    files = [path for path in files if path.name not in paths.MEASUREMENTS]  # whose names are ordinary words
     by_run: dict[str, list[Path]] = {}
     for path in files:
         by_run.setdefault(re.sub(r"-seed\d+$", "", path.stem), []).append(path)

@@ -78,6 +78,11 @@ def _filters(num: int) -> Arm:
     return _SCRAMBLED.but(f"{num}-filters", f"{num} filters", options={"num_filters": num})
 
 
+_UNCOUPLED = _SCRAMBLED.but(  # means of a channel that do not depend on the levels of the channels before it
+    "uncoupled", "channels not coupled", options={"likelihood": replace(mixture(), coupled=False)}
+)
+
+
 def _window(num: int) -> Arm:
     """Levels that are scrambled within blocks of so many."""
     symbols = replace(_SCRAMBLED.symbols, window=num)
@@ -138,6 +143,7 @@ _COMPARISONS = [  # images, heads, arms, seeds
     ("grey", ["softmax", "mixture"], [_steps(3_000)], 1),
     ("grey", ["softmax", "mixture"], [_steps(9_000), _filters(32), _filters(64)], 1),
     ("colour", ["softmax", "mixture"], [_ORDERED, _SCRAMBLED], 1),
+    ("colour", ["mixture"], [_UNCOUPLED], 1),
     *((images, ["softmax", "mixture"], [_NUMBERED], 1) for images in _TEXTS),
     *((images, ["mixture"], [_by(order, _NUMBERED, images) for order in _ORDERS], 1) for images in _TEXTS),
     *((images, ["mixture"], [_SCRAMBLED, _USED], 1) for images in _TEXTS),

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from html import escape, unescape
 from itertools import count, pairwise
 from pathlib import Path
@@ -219,6 +220,10 @@ def _verdict() -> str:
     return _html(found[1]) if found else ""
 
 
+def _embedded(folder: Path, found: re.Match) -> str:
+    return f'src="data:image/png;base64,{base64.b64encode((folder / found[1]).read_bytes()).decode()}"'
+
+
 def front(notebooks: list[Path]) -> dict[str, bytes]:
     """The files beside the pages of notebooks: name and content."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
@@ -231,7 +236,8 @@ def front(notebooks: list[Path]) -> dict[str, bytes]:
     }
     for file, name in DOCUMENTS.items():
         title, _, text = (paths.ROOT / file).read_text(encoding="utf-8").strip().partition("\n")
-        written[name] = document.render(title=title.lstrip("# "), text=_html(text))
+        html = re.sub(r'src="([^":]+[.]png)"', partial(_embedded, (paths.ROOT / file).parent), _html(text))
+        written[name] = document.render(title=title.lstrip("# "), text=html)
     static = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir())}
     return static | {name: text.encode() for name, text in written.items()}
 

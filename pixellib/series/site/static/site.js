@@ -106,7 +106,8 @@ function search(sections, query) {
 }
 
 function excerpt(section, query) {
-  const at = section.plainText.indexOf(plain(query).trim().split(/\s+/)[0]);
+  const words = plain(query).trim().split(/\s+/), together = section.plainText.indexOf(words.join(" "));
+  const at = together < 0 ? section.plainText.indexOf(words[0]) : together;
   const start = at < 60 ? 0 : section.text.indexOf(" ", at - 60) + 1;
   return (start ? "… " : "") + section.text.slice(start, start + 160) + " …";
 }
