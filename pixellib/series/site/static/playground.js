@@ -1,7 +1,8 @@
 // A discretised mixture of logistics on the levels 0 to 255, drawn while its parameters move.
 "use strict";
 
-const LEVELS = 256, WIDTH = 860, HEIGHT = 350, LEFT = 62, RIGHT = 14, BOTTOM = 46, TOP = 16;
+const WIDTH = matchMedia("(max-width: 44rem)").matches ? 430 : 860;  // on a phone, so that its labels can be read
+const LEVELS = 256, HEIGHT = 350, LEFT = 62, RIGHT = 14, BOTTOM = 46, TOP = 16;
 const PRESETS = {
   "one logistic": [[1, 128, 12], [0, 60, 8], [0, 200, 8]],
   "two values": [[0.5, 60, 4], [0.5, 190, 4], [0, 128, 8]],

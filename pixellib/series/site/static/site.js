@@ -134,6 +134,7 @@ function say(text) {
 function addSearch() {
   const box = document.getElementById("search"), list = document.getElementById("found"), whole = box.parentElement;
   const close = () => { list.replaceChildren(); say(""); };
+  if (matchMedia("(hover: none)").matches) box.placeholder = "Search";  // where there are no keys
   box.addEventListener("focus", () => loadIndex().catch(() => {}));
   box.addEventListener("input", async () => {
     try {
