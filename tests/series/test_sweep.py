@@ -140,8 +140,8 @@ def test_the_verdict_follows_from_the_table(excess, half, answer, monkeypatch):
     monkeypatch.setattr(sweep, "table", lambda: pandas.DataFrame(rows))
     mean = sum(excess) / 3
     assert f"**{answer}:" in sweep.verdict() and f"needs {mean:.2f} ± {half:.2f} bits" in sweep.verdict()
-    assert "needs 0.020 ± 0.000 fewer" in sweep.verdict()
-    assert "would need 0.01 ± 0.00 more" in sweep.verdict()
+    assert "needs 0.020 ± 0.000 bits fewer" in sweep.verdict()
+    assert "Of these, 0.01 ± 0.00 would also be lost" in sweep.verdict()
 
 
 @pytest.mark.parametrize("module", [doctor, formats, provenance, runs, sweep, symbols])

@@ -99,13 +99,12 @@ def verdict() -> str:
     elif more - half > MARGIN:
         answer = "It does not survive"
     return (
-        f"**{answer}: on grey CIFAR-10 with scrambled levels, a truncated mixture of ten logistics needs "
-        f"{more:.2f} ± {half:.2f} bits per dimension more than a softmax on the same network. The best mixture of ten "
-        f"that direct fitting to the softmax's predictions finds would need {least:.2f} ± {half_least:.2f} more; the "
-        f"rest is due to a limit of the scales, to the last layer and to training. With ordered levels the mixture "
-        f"needs {abs(ordered):.3f} ± {half_ordered:.3f} "
-        f"{'fewer' if ordered < 0 else 'more'}** "
-        f"(test images, means over {len(behind['scrambled'])} seeds, 95 % intervals)."
+        f"**{answer}: on grey CIFAR-10 with scrambled levels, a mixture of ten logistics needs {more:.2f} ± {half:.2f} "
+        f"bits per dimension more than a softmax on the same network.** Of these, {least:.2f} ± {half_least:.2f} would "
+        f"also be lost by the best mixture of ten that we could fit to the softmax's own predictions. The rest is lost "
+        f"because a network must compute the mixture and be trained to do so. With ordered levels the mixture "
+        f"needs {abs(ordered):.3f} ± {half_ordered:.3f} bits {'fewer' if ordered < 0 else 'more'} than the "
+        f"softmax. (Test images, means over {len(behind['scrambled'])} seeds, 95 % intervals.)"
     )
 
 

@@ -30,12 +30,15 @@ class Symbols:
 
     permuted: what a permutation, drawn from a training's seed, is applied to, the targets alone or the inputs as well;
     window: see IntensityPermutation. order: what is then done to the symbols, as training images suggest it: those that
-    occur come first (`used_first`), the frequent ones come first (`by_frequency`), or all are put in order
-    (`order_by_neighbours`). codes: the run of a VQ-VAE, trained with seed 0, whose codes take the place of levels.
-    tokens: how many byte-pair tokens, learned from the training split, take the place of the bytes of a text; None for
-    bytes. permutation_seed: from which the permutation is drawn, in place of the training's seed, to tell what either
-    decides. colours: one permutation then serves all three channels. best_mixture: for a head alone, whose record
-    then says what the best mixture of its size loses.
+    occur come first (`used_first`), the frequent ones come first (`by_frequency`), or all are ordered by how often
+    they are neighbours (`order_by_neighbours`) or by how often a softmax is undecided between them
+    (`order_by_predictions`). softmax: the run of that softmax. spread: symbols that occur then stand at equal distances
+    over the whole range, in that order, instead of side by side at its beginning. codes: the run of a VQ-VAE, trained
+    with seed 0, whose codes take the place of levels. tokens: how many byte-pair tokens, learned from the training
+    split, take the place of the bytes of a text; None for bytes. permutation_seed: from which the permutation is drawn,
+    in place of the training's seed, to tell what either decides. colours: images keep their three channels, and one
+    permutation serves all of them. best_mixture: for a head alone, whose record then says what the best mixture of its
+    size loses.
 
     >>> from pixellib.likelihoods import LogisticMixture
     >>> Symbols(permuted="targets").likelihood(LogisticMixture(3), seed=1).permutation
