@@ -5,6 +5,7 @@ is, what is done with symbols and network.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from pixellib.likelihoods import Categorical, Likelihood, LogisticMixture
 from pixellib.models import GatedPixelCNN, ImageModel, PixelCNNpp
@@ -95,7 +96,7 @@ HEADS = {
 
 
 # Whose weights notebook 10 looks at: the last one is stuck at 8 bits.
-SHIPPED = {("grey", head, arm) for head in ("softmax", "mixture") for arm in ("ordered", "scrambled")}
+SHIPPED = set(product(("grey", "mnist"), ("softmax", "mixture"), ("ordered", "scrambled")))
 SHIPPED |= {("grey", "truncated", "both-k85-twice-rate")}
 
 
