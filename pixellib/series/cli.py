@@ -1,6 +1,5 @@
 """The command line: what users type, what make calls, and two measurements for maintainers."""
 
-import io
 import os
 import sys
 from datetime import datetime, timedelta
@@ -80,11 +79,13 @@ def list_runs(
 ) -> None:
     """List the named runs: data set, where its model is, how long the training took, and what it is.
 
-    A model is shipped, or here if it was trained on this machine; of some runs only a record is shipped.
+    A model is shipped, or here if it was trained on this machine (or both: then the shipped one is used); of some runs
+    only a record is shipped.
     """
     from pixellib.series import paths, runs
 
     width = max(map(len, runs.names()))
+    print(f"{'run':<{width}} {'data':<8} {'model':<13} {'training':>8}  what it is")
     for name in runs.names():
         run = runs.get(name)
         recorded = run.record_path().exists()
@@ -94,8 +95,10 @@ def list_runs(
             where = "shipped" if path.parent == paths.CHECKPOINTS else "here"
         if shipped and where != "shipped":
             continue
+        if where == "shipped" and (run.folder("reference") / f"{name}.safetensors").exists():
+            where = "shipped, here"
         duration = f"{runs.record(name)['training_minutes']:.0f} min" if recorded else ""
-        print(f"{name:<{width}} {run.dataset:<8} {where:<7} {duration:>8}  {run.title}")
+        print(f"{name:<{width}} {run.dataset:<8} {where:<13} {duration:>8}  {run.title}")
 
 
 @app.command()
@@ -135,8 +138,13 @@ def train(
                 if done:
                     print(f"{run.name}: already trained ({done['steps']:,} steps); --fresh trains anew")
                 _print_results(run.name, record["results"])
-                folder = paths.shorten(run.folder(profile, seed))
-                print(f"{run.name}: record and weights are in {folder}")
+                trained_here = run.folder(profile, seed) / f"{run.name}.safetensors"
+                print(f"{run.name}: record and weights are in {paths.shorten(trained_here.parent)}")
+                if run.checkpoint_path(profile, seed) not in (trained_here, None):
+                    print(
+                        f"{run.name}: the shipped weights stay in use; to draw with yours, add --weights "
+                        f"{paths.shorten(trained_here)} to pixellib sample {run.name}"
+                    )
 
 
 def _print_results(name: str, results: list[dict]) -> None:
@@ -159,38 +167,17 @@ def sample(
     label: Annotated[
         int | None, _whole("--label", 0, 10_000, "Class to draw, of a run with classes [default: all].")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Checkpoint to load instead of the shipped one, such as your own training's.")
+    ] = None,
 ) -> None:
     """Draw images from a trained run into one grid.
 
     Of all classes in turn where it has some.
     """
-    import torch
-    from PIL import Image
-    from torchvision.utils import make_grid
+    from pixellib.series import samples
 
-    from pixellib import files
-    from pixellib.series import runs
-
-    if (kind := files.kind_of_file(files.check_path(out))) not in ("file", "missing"):
-        raise ValueError(f"--out {out} is a {kind}, not a file")
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out {out} must end in .png")
-    model = runs.get(name).load_finished(profile, device=device)
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
-    num_classes, condition = getattr(model, "num_classes", None), None
-    if label is not None and num_classes is None:
-        raise ValueError(f"run {name} has no classes to choose from")
-    if label is not None and label >= num_classes:
-        raise ValueError(f"--label must be from 0 to {num_classes - 1}: run {name} has {num_classes} classes")
-    if num_classes is not None:
-        condition = torch.arange(num) % num_classes if label is None else torch.full((num,), label)
-    with torch.no_grad():
-        images = model.sample(num, condition=condition, generator=generator)
-    grid = make_grid(images.cpu(), nrow=max(1, round(num**0.5)), padding=1, pad_value=255)
-    png = io.BytesIO()
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(png, "PNG")
-    files.replace(out, png.getvalue())
-    print(f"{name}: {num} images -> {out}")
+    samples.draw(name, out, num, profile, device, seed, label, weights)
 
 
 @app.command()
@@ -271,6 +258,7 @@ def notebook(
     from pixellib.series import execute
 
     settings = [f"profile={profile}"] if profile is not None else []
+    name = name.removeprefix("notebooks/").removesuffix(".ipynb")
     execute.execute(name, [*settings, *(parameter or [])], output)
 
 

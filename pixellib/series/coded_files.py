@@ -31,8 +31,9 @@ def compress(name: str, source: Path, out: Path, profile: str, device: str, batc
     header, blocks = container.unpack(data)
     data = container.pack({"run": name, "profile": profile, **header}, blocks)
     files.write_atomically(out, lambda temporary: temporary.write_bytes(data))
-    length = f"{len(data):,} bytes instead of {x.numel():,}, {8 * len(data) / x.numel():.4f} bits per dimension"
-    print(f"{name}: {_counted(len(x))} -> {out}, {length}")
+    words = coding.num_code_bytes(data)
+    length = f"{len(data):,} bytes instead of {x.numel():,}, {len(data) - words:,} of them header and checksums"
+    print(f"{name}: {_counted(len(x))} -> {out}, {length}; the rest is {8 * words / x.numel():.3f} bits per dimension")
 
 
 def decompress(name: str, file: Path, out: Path, profile: str, device: str) -> None:

@@ -13,7 +13,7 @@ from calling import call
 from PIL import Image
 
 import pixellib
-from pixellib import OutOfTime, data, devices
+from pixellib import OutOfTime, checkpoints, data, devices, files
 from pixellib.models import GatedPixelCNN
 from pixellib.series import cli, execute, paths, runs
 
@@ -134,6 +134,8 @@ def test_nothing_is_trained_to_draw_from_it_and_a_grid_is_a_png(capsys):
     assert code == 1 and "pixellib train iwae-k1 --profile paper\n" in err
     code, _, err = call(capsys, "sample", "iwae-k1", "--out", "x.jpg")
     assert code == 1 and "--out x.jpg must end in .png" in err
+    code, _, err = call(capsys, "sample", "iwae-k1", "--out", "nowhere/x.png")
+    assert code == 1 and "there is no folder nowhere" in err
 
 
 @pytest.mark.parametrize("command", ["sample", "compress", "decompress"])
@@ -152,10 +154,13 @@ def test_usage_errors_end_with_two(capsys):
 
 def test_runs_and_data_are_listed(capsys):
     code, out, _ = call(capsys, "runs")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()] == runs.names()
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["run", *runs.names()], (
+        "a head, and the runs"
+    )
     code, out, _ = call(capsys, "runs", "--shipped")
     shipped = {path.stem for path in paths.CHECKPOINTS.glob("*.safetensors")}
-    assert code == 0 and {line.split()[0] for line in out.splitlines()} == shipped and len(shipped) < len(runs.names())
+    names = {line.split()[0] for line in out.splitlines()[1:]}
+    assert code == 0 and names == shipped and len(shipped) < len(runs.names())
     code, out, _ = call(capsys, "data")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(data.NAMES)
 
@@ -254,6 +259,34 @@ def test_sample_writes_one_grid_that_its_seed_decides(capsys, monkeypatch, tmp_p
     first = sample(0)
     assert first.shape == (3 * 29 + 1, 2 * 29 + 1, 3), "3 rows of 2 images, 1 pixel apart"
     assert (sample(0) == first).all() and (sample(1) != first).any()
+
+
+def test_a_shipped_run_that_was_trained_again_says_which_weights_are_used(capsys, monkeypatch, tmp_path):
+    """Otherwise somebody would look at samples of the shipped model and take them for their own."""
+    monkeypatch.setattr(paths, "WORK", tmp_path)
+    run, drawn = runs.get("iwae-k1"), []
+    own = run.folder("reference") / "iwae-k1.safetensors"
+    header = {"name": run.name, "profile": "reference", "identity": run.identity()}
+    checkpoints.save(own, run.build().state_dict(), header)
+    files.write_json(own.with_suffix(".json"), {"identity": run.identity(), "steps": 1, "results": []})
+    monkeypatch.setattr(runs.Run, "train", lambda run, profile, **_: {"results": []})
+    code, out, _ = call(capsys, "train", "iwae-k1")
+    assert code == 0 and f"the shipped weights stay in use; to draw with yours, add --weights {own}" in out
+    assert "shipped, here" in next(line for line in call(capsys, "runs")[1].splitlines() if line.startswith("iwae-k1 "))
+    for more in ([], ["--weights", str(own)]):
+        assert call(capsys, "sample", "iwae-k1", "--num", "1", "--out", str(tmp_path / "x.png"), *more)[0] == 0
+        drawn.append((tmp_path / "x.png").read_bytes())
+    assert drawn[0] != drawn[1]
+    code, _, err = call(capsys, "sample", "iwae-k5", "--out", str(tmp_path / "x.png"), "--weights", str(own))
+    assert code == 1 and "does not fit run iwae-k5" in err
+
+
+def test_a_notebook_can_be_named_by_its_file(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(execute, "execute", lambda name, *_: asked.append(name))
+    for name in ("01_iwae", "01_iwae.ipynb", "notebooks/01_iwae.ipynb"):
+        assert call(capsys, "notebook", name)[0] == 0
+    assert asked == ["01_iwae"] * 3
 
 
 def test_sample_draws_all_classes_or_the_one_that_is_asked_for(capsys, monkeypatch, tmp_path):

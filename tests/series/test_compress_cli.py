@@ -85,6 +85,7 @@ def test_a_single_picture_is_compressed_and_read_back_as_one(capsys, monkeypatch
     code, out, err = call(capsys, "compress", "gated-mnist", str(path), str(tmp_path / "me.pxl"))
     length = (tmp_path / "me.pxl").stat().st_size
     assert code == 0 and f"1 image -> {tmp_path / 'me.pxl'}, {length:,} bytes instead of 96, " in out
+    assert "of them header and checksums; the rest is " in out
     assert "the images are 12 x 8, the run was trained on 8 x 8" in err and err.count("\n") == 1
     code, out, _ = call(capsys, "decompress", "gated-mnist", str(tmp_path / "me.pxl"), str(tmp_path / "again.png"))
     assert code == 0 and out == f"gated-mnist: 1 image -> {tmp_path / 'again.png'}\n"

@@ -6,8 +6,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import pixellib
 from pixellib.series import execute
-from pixellib.series.site import render
+from pixellib.series.site import reference, render
 
 
 def test_the_question_of_a_notebook_is_its_first_paragraph_without_the_marks_of_publishing(tmp_path):
@@ -103,3 +104,12 @@ def test_a_number_in_brackets_leads_to_its_reference(name):
     written = re.findall(r"^\d+\. ", "\n".join(texts).partition("## References")[2], flags=re.MULTILINE)
     assert len(listed) == len(written) and cited <= set(listed)
     assert cited or not re.search(r"\[[1-9]\]", re.sub(r"<(pre|code|script).*?</\1>", "", html, flags=re.DOTALL))
+
+
+def test_the_page_of_the_library_has_every_public_name_with_what_it_takes():
+    html = reference.reference()
+    for name in set(pixellib.__all__) - set(reference.NAMES):
+        assert re.search(rf'<h3 id="[a-z]+[.]{name}">', html), f"{name} is not there"
+    text = re.sub(r"<[^>]+>", "", html)
+    assert "fit(\n    model: ImageModel,\n    images: Tensor,\n    settings: Settings,\n    *,\n" in text
+    assert "<strong>transform</strong>: applied to each batch" in html and "&gt;&gt;&gt; Bernoulli()(params)" in html

@@ -15,7 +15,7 @@ from pixellib.series.site import render
 
 pytestmark = browser.needed
 NAMES = execute.names()
-PAGES = ["index", "playground", *(name.removesuffix(".html") for name in render.DOCUMENTS.values()), *NAMES]
+PAGES = ["index", "playground", "library", *(name.removesuffix(".html") for name in render.DOCUMENTS.values()), *NAMES]
 CONTRAST = """([one, other]) => {  // of two colours, as WCAG 2 defines it
   const light = (colour) => {
     const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -102,13 +102,45 @@ def test_a_figure_fits_on_a_phone_and_grows_when_it_is_tapped(visit):
     page = visit(NAMES[5], viewport={"width": 390, "height": 844})
     widths = page.eval_on_selector_all(".output_area img", "all => all.map((image) => image.clientWidth)")
     assert widths and max(widths) <= 390
-    button = page.locator(".enlarge").first
-    button.click()
-    assert button.locator("img").evaluate("image => image.clientWidth") > 600
+    page.locator(".enlarge").first.click()
+    whole = page.locator("dialog.whole")
+    assert whole.locator("img").evaluate("image => image.clientWidth") > 600
+    assert whole.evaluate("e => e.clientHeight >= 0.95 * innerHeight && e.scrollWidth > e.clientWidth"), "it scrolls"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "it scrolls in a box of its own"
-    button.click()
-    assert button.locator("img").evaluate("image => image.clientWidth") <= 390
+    whole.locator("button").click()
+    assert page.locator("dialog").count() == 0
     assert page.faults == []
+
+
+def test_each_figure_has_its_number_and_its_text_below(visit):
+    page = visit(NAMES[0])
+    captions = page.locator("figcaption").all_inner_texts()
+    texts = page.eval_on_selector_all(".output_area img", "all => all.map((image) => image.alt)")
+    assert captions == [f"Figure {number}. {text}" for number, text in enumerate(texts, 1)] and captions
+
+
+def test_a_term_that_latex_underlines_with_a_brace_has_a_line_as_wide_as_itself(visit):
+    """Chromium draws only a half of a wide brace on a screen with two dots for each pixel."""
+    page = visit(NAMES[0], device_scale_factor=2)
+    assert "⏟" not in page.inner_text("main")
+    underlined = page.locator(".underlined").first
+    assert underlined.evaluate("e => parseFloat(getComputedStyle(e).borderBottomWidth)") > 0
+    assert underlined.bounding_box()["width"] > 50
+
+
+def test_what_was_found_is_reached_with_arrows_and_enter(visit):
+    page = visit(NAMES[0])
+    page.fill("#search", "blind spot")
+    page.locator("#found a").nth(1).wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#found a").nth(1).evaluate("link => link === document.activeElement")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    assert page.locator("#search").evaluate("box => box === document.activeElement")
+    first = page.locator("#found a").first.get_attribute("href")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/{first}")
 
 
 def test_formulas_are_drawn_with_a_font_that_was_made_for_them(visit):

@@ -69,7 +69,7 @@ RUNS = [
             GatedPixelCNN, "gated-mnist", "Gated PixelCNN, our design", _settings(4_000, **FAST),
             **{**_DESIGN, "num_filters": 64},
         ),
-        anchor=(0.808, "UvA deep learning tutorial 12, 150 epochs on a GPU"),
+        anchor=(0.808, "a Gated PixelCNN, UvA deep learning tutorial 12, 150 epochs on a GPU"),
     ),
     _run(
         GatedPixelCNN, "gated-mnist-class", "Gated PixelCNN, given the digit", _settings(3_000),

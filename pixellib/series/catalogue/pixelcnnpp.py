@@ -79,7 +79,7 @@ _UNCOUPLED = LogisticMixture(10, coupled=False)
 
 _BEST = replace(
     _run("pixelcnnpp-mnist-softmax", "PixelCNN++, softmax, 48 filters", _settings(3_600), num_filters=48, **_SOFTMAX),
-    anchor=(0.808, "UvA deep learning tutorial 12, 150 epochs on a GPU"),
+    anchor=(0.808, "a Gated PixelCNN, UvA deep learning tutorial 12, 150 epochs on a GPU"),
 )
 
 RUNS = [

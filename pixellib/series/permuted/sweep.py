@@ -93,6 +93,9 @@ def verdict() -> str:
     behind = {arm: bits("grey", "mixture", arm) - bits("grey", "softmax", arm) for arm in ("scrambled", "ordered")}
     (more, half), (ordered, half_ordered) = (interval(differences) for differences in behind.values())
     least, half_least = interval(best_mixture(10)["best_mixture"])
+    record = runs.record("permuted-grey-softmax-scrambled")
+    filters = record["identity"]["options"]["num_filters"]
+    passes = record["images_seen"] / record["identity"]["split_sizes"]["train"]
     answer = "It is not decided"
     if more + half < MARGIN:
         answer = "It survives"
@@ -104,7 +107,8 @@ def verdict() -> str:
         f"also be lost by the best mixture of ten that we could fit to the softmax's own predictions. The rest is due "
         f"to a limit on its scales, to the layer that computes it, and to training. With ordered levels the mixture "
         f"needs {abs(ordered):.3f} ± {half_ordered:.3f} bits {'fewer' if ordered < 0 else 'more'} than the "
-        f"softmax. (Test images, means over {len(behind['scrambled'])} seeds, 95 % intervals.)"
+        f"softmax. (PixelCNN++ of {filters} filters, {passes:.1f} passes; test images, means over "
+        f"{len(behind['scrambled'])} seeds, 95 % intervals.)"
     )
 
 

@@ -26,6 +26,7 @@ from traitlets.config import Config
 
 from pixellib import files
 from pixellib.series import execute, paths
+from pixellib.series.site.reference import reference
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = Path(__file__).parent / "static"
@@ -38,17 +39,22 @@ DOCUMENTS = {  # texts of the repository that have a page of the site: file and 
 }
 FIGURES_LINE = re.compile(r"<p><strong>Figures[.]</strong>.*?</p>\n?", re.DOTALL)  # names of files, for who runs it
 SHORT_NUMBERS = re.compile(r"<td([^>]*>[^<]{0,30}\d[^<]{0,30}</td>)")  # such as 0.764 ± 0.003
+FIGURE = re.compile(r'<img alt="([^"]+)"[^>]*>')
+UNDERBRACE = re.compile(r"<munder><munder>(.*?)<mo>&#x23DF;</mo></munder>", re.DOTALL)
 CITATION, NUMBER = re.compile(r"\[[1-9]\d*(?:, [1-9]\d*)*\]"), re.compile(r"\d+")
 
 
 def _formula(latex: str, **options: str) -> str:
-    """MathML, with the space between a function and its argument that latex2mathml leaves out."""
+    """MathML, with the space between a function and its argument that latex2mathml leaves out, and with a line in place
+    of a brace below, of which some browsers draw only a half on a dense screen.
+    """
     function = r"<mi>(?:log|ln|exp|max|min|tanh)</mi>"
-    return re.sub(
-        rf"({function}|<msub>{function}.*?</msub>)(?=<m[ins])",
+    spaced = re.sub(
+        rf"({function}|<msub>{function}.*?</msub>)(?=<m(?:[ins]|frac))",
         r'\1<mspace width="0.17em" />',
         convert(latex, **options),
     )
+    return re.sub(UNDERBRACE, r'<munder><mrow class="underlined">\1</mrow>', spaced)
 
 
 class _Markdown(IPythonRenderer):
@@ -114,7 +120,7 @@ def page(file: Path) -> str:
     config.TagRemovePreprocessor.remove_cell_tags = ["injected-parameters"]
     html, _ = _Exporter(config=config).from_notebook_node(notebook)
     html = SHORT_NUMBERS.sub(r'<td style="white-space: nowrap"\1', html)
-    html = FIGURES_LINE.sub("", _with_anchors_of_references(html), count=1)
+    html = FIGURES_LINE.sub("", _with_captions(_with_anchors_of_references(html)), count=1)
     html = html.replace('class="anchor-link"', 'class="anchor-link" aria-label="Link to this section"')
     contents = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in HEADING.findall(html))
     return html.replace("<!-- contents -->", f"<ol>{contents}</ol>", 1)
@@ -137,6 +143,13 @@ def _with_anchors_of_references(html: str) -> str:
     number = count(1)
     listed = re.sub("<li>", lambda _: f'<li id="reference-{next(number)}">', listed)
     return before + heading + listed + end + rest
+
+
+def _with_captions(html: str) -> str:
+    """Below each figure its number and its alternative text, which a screen reader need not say twice."""
+    number = count(1)
+    caption = r'<figure>{}<figcaption aria-hidden="true">Figure {}. {}</figcaption></figure>'
+    return FIGURE.sub(lambda found: caption.format(found[0], next(number), found[1]), html)
 
 
 def _beside(name: str) -> dict[str, str]:
@@ -232,6 +245,7 @@ def front(notebooks: list[Path]) -> dict[str, bytes]:
     written = {
         "index.html": contents.render(pages=[summary(notebook) for notebook in notebooks], verdict=_verdict()),
         "playground.html": environment.get_template("playground.html.j2").render(),
+        "library.html": document.render(title="The library", text=reference()),
         "search.js": f"window.SECTIONS = {json.dumps(found, ensure_ascii=False)};\n",
     }
     for file, name in DOCUMENTS.items():

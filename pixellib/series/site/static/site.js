@@ -50,20 +50,31 @@ function makeScrollable() {
   }
 }
 
-// A figure that the page has made smaller than it is grows when it is clicked or tapped, and scrolls, until the next time.
+// A figure that the page shows smaller than its pixels fills the window when it is clicked or tapped, and can be scrolled.
 function makeEnlargeable() {
   for (const image of document.querySelectorAll(".output_area img")) {
-    if (image.clientWidth >= Number(image.getAttribute("width"))) continue;
+    const width = Number(image.getAttribute("width")) || image.naturalWidth;
+    if (image.clientWidth >= 0.85 * width) continue;
     const button = document.createElement("button");
     button.className = "enlarge";
-    button.setAttribute("aria-pressed", false);
-    button.addEventListener("click", () => {
-      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
-      makeScrollable();
-    });
+    button.title = "enlarge";
+    button.addEventListener("click", () => showWhole(image, width));
     image.replaceWith(button);
     button.append(image);
   }
+}
+
+function showWhole(image, width) {
+  const dialog = document.createElement("dialog"), large = image.cloneNode(), close = document.createElement("button");
+  dialog.className = "whole";
+  large.removeAttribute("height");
+  large.style.width = `${Math.max(width, 0.96 * window.innerWidth)}px`;
+  close.textContent = "close";
+  dialog.append(large, close);
+  dialog.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
 }
 
 let index;
@@ -147,6 +158,10 @@ function addSearch() {
   whole.addEventListener("focusout", (event) => { if (!whole.contains(event.relatedTarget)) close(); });
   whole.addEventListener("keydown", (event) => {
     if (event.key === "Escape") { box.value = ""; close(); box.focus(); }
+    const links = [...list.querySelectorAll("a")], at = links.indexOf(document.activeElement);
+    if (event.key === "Enter" && at < 0 && links.length) links[0].click();
+    if (event.key === "ArrowDown" && at + 1 < links.length) { event.preventDefault(); links[at + 1].focus(); }
+    if (event.key === "ArrowUp" && at >= 0) { event.preventDefault(); (links[at - 1] ?? box).focus(); }
   });
   document.addEventListener("click", (event) => { if (!whole.contains(event.target)) close(); });
   document.addEventListener("keydown", (event) => {
