@@ -19,7 +19,9 @@ from pixellib.series import notebook_inputs, paths
 PROFILE = config.get("profile", "reference")
 BUILD = f"build/{PROFILE}"
 RUNS = str(paths.WORK).removeprefix(f"{paths.ROOT}/")
-SITE = ["pixellib/series/site/render.py", *glob("pixellib/series/site/[st]*/**/*.*", recursive=True)]
+SITE = ["pixellib/series/site/render.py", "pixellib/series/site/reference.py"]
+SITE += glob("pixellib/series/site/[st]*/**/*.*", recursive=True)
+LIBRARY = [path for path in glob("pixellib/**/*.py", recursive=True) if not path.startswith("pixellib/series/")]
 NAMES = sorted(glob_wildcards(r"notebooks/{name,\d\d_\w+}.ipynb").name)
 LIST = f"{BUILD}/notebooks.txt"  # changes when a notebook comes or goes, and with it the links between pages
 files.replace(LIST, "\n".join(NAMES).encode())
@@ -122,12 +124,14 @@ rule front:
         executed=expand("{build}/notebooks/{name}.ipynb", build=BUILD, name=NAMES),
         texts=["README.md", "notebooks/10_plan.md", "data/README.md", "figures/results/README.md"],
         site=SITE,
+        library=LIBRARY,
         names=LIST,
     output:
         f"{BUILD}/site/index.html",
         f"{BUILD}/site/10_plan.html",
         f"{BUILD}/site/data.html",
         f"{BUILD}/site/results.html",
+        f"{BUILD}/site/library.html",
         f"{BUILD}/site/playground.html",
         f"{BUILD}/site/playground.js",
         f"{BUILD}/site/search.js",

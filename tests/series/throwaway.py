@@ -36,6 +36,7 @@ SMALL = {
     "devices": "def resolve(device):\n    return device\n",
     "checkpoints": "",
     "series/doctor": SILENT_DOCTOR,
+    "series/site/reference": "def reference():\n    return '<p>No library.</p>'\n",  # which the project does not have
     "series/runs": 'PROFILES = ("quick", "reference", "paper")\n\n\ndef names():\n    return []\n',
 }
 PARAMETERS = 'profile = "reference"\nseed = 0\ndevice = "auto"\nfigures_dir = "../figures"\nretrain = False'
