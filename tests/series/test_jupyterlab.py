@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,7 +43,10 @@ def lab(tmp_path_factory):
         if cell["cell_type"] == "code":
             cell["outputs"] = []
     (folder / "notebooks" / f"{NAME}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
+    with socket.socket() as probe:  # two servers that start at the same time may both take the usual port for free
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(
             command, cwd=folder, stderr=log, start_new_session=True,
@@ -57,7 +61,7 @@ def lab(tmp_path_factory):
             if (found and answers(int(found[1]))) or server.poll() is not None:
                 break
             time.sleep(0.1)
-        assert found and answers(int(found[1])), (folder / "log").read_text()[-2000:]
+        assert server.poll() is None and found and answers(int(found[1])), (folder / "log").read_text()[-2000:]
         yield found[0]
         assert server.poll() is None, f"the server died: {(folder / 'log').read_text()[-2000:]}"
     finally:
