@@ -95,7 +95,7 @@ def list_runs(
             where = "shipped" if path.parent == paths.CHECKPOINTS else "here"
         if shipped and where != "shipped":
             continue
-        if where == "shipped" and (run.folder("reference") / f"{name}.safetensors").exists():
+        if where == "shipped" and run.trained_path("reference").exists():
             where = "shipped, here"
         duration = f"{runs.record(name)['training_minutes']:.0f} min" if recorded else ""
         print(f"{name:<{width}} {run.dataset:<8} {where:<13} {duration:>8}  {run.title}")
@@ -138,7 +138,7 @@ def train(
                 if done:
                     print(f"{run.name}: already trained ({done['steps']:,} steps); --fresh trains anew")
                 _print_results(run.name, record["results"])
-                trained_here = run.folder(profile, seed) / f"{run.name}.safetensors"
+                trained_here = run.trained_path(profile, seed)
                 print(f"{run.name}: record and weights are in {paths.shorten(trained_here.parent)}")
                 if run.checkpoint_path(profile, seed) not in (trained_here, None):
                     print(

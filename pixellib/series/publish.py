@@ -58,8 +58,8 @@ def ship_runs() -> None:
 
 def _ship(name: str, seed: int) -> None:
     run = runs.get(name)
-    folder = run.folder("reference", seed)
-    record, checkpoint = folder / f"{name}.json", folder / f"{name}.safetensors"
+    checkpoint = run.trained_path("reference", seed)
+    record = checkpoint.with_suffix(".json")
     if not record.exists() or not (content := files.read_json(record)).get("results"):
         return
     if other := differences(content["identity"], run.identity("reference", seed)):

@@ -170,11 +170,10 @@ class Run:
         path = None if retrain or profile == "quick" else self.checkpoint_path(profile, seed)
         if path is None:
             print(f"{self.name}: training {plan.settings.steps:,} steps ({profile} profile)", flush=True)
-            folder = self.folder(profile, seed)
-            path = folder / f"{self.name}.safetensors"
+            path = self.trained_path(profile, seed)
             resume = profile != "quick" and not path.exists()  # who waits below finds the other's training finished
             alone = devices.world_and_rank()[0] == 1  # the processes of a group train together
-            with files.locked(folder / ".use.lock") if alone else nullcontext():
+            with files.locked(path.parent / ".use.lock") if alone else nullcontext():
                 self.train(profile, device=device, seed=seed, resume=resume)
                 return self.load(path, profile, seed).to(resolved)
         model = self.load(path, profile, seed).to(resolved)
@@ -228,9 +227,13 @@ class Run:
         """Where this run is trained."""
         return paths.WORK / self.name / f"{profile}-seed{seed}"
 
+    def trained_path(self, profile: str, seed: int = 0) -> Path:
+        """Where a training that is finished here leaves its checkpoint, and its record beside it, as .json."""
+        return self.folder(profile, seed) / f"{self.name}.safetensors"
+
     def checkpoint_path(self, profile: str = "reference", seed: int = 0) -> Path | None:
         """The checkpoint shipped, or else trained here; None if there is neither."""
-        trained_here = self.folder(profile, seed) / f"{self.name}.safetensors"
+        trained_here = self.trained_path(profile, seed)
         shipped = paths.CHECKPOINTS / f"{self.name}.safetensors"
         candidates = [shipped, trained_here] if profile == "reference" and seed == 0 else [trained_here]
         return next((path for path in candidates if path.exists()), None)

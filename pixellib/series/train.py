@@ -75,7 +75,7 @@ def train(
             record["results"] += evaluate_split(run, training.model, split, splits, device=device, progress=progress)
         record["sampling_seconds_per_image"] = round(sampling_seconds(training.model), 6)
         if _first_process():
-            path = folder / f"{run.name}.safetensors"
+            path = run.trained_path(profile, seed)
             checkpoints.save(path, training.model.state_dict(), record, dtype=torch.float16)
             record = checkpoints.read_header(path)
             files.write_json(path.with_suffix(".json"), record)
@@ -173,7 +173,7 @@ def finished(run: "Run", profile: str, seed: int) -> dict | None:
 
     CheckpointError if it is of another identity.
     """
-    path = run.folder(profile, seed) / f"{run.name}.safetensors"
+    path = run.trained_path(profile, seed)
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     record = files.read_json(path.with_suffix(".json"), keys=("identity", "steps", "results"))

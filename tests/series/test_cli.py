@@ -265,7 +265,7 @@ def test_a_shipped_run_that_was_trained_again_says_which_weights_are_used(capsys
     """Otherwise somebody would look at samples of the shipped model and take them for their own."""
     monkeypatch.setattr(paths, "WORK", tmp_path)
     run, drawn = runs.get("iwae-k1"), []
-    own = run.folder("reference") / "iwae-k1.safetensors"
+    own = run.trained_path("reference")
     header = {"name": run.name, "profile": "reference", "identity": run.identity()}
     checkpoints.save(own, run.build().state_dict(), header)
     files.write_json(own.with_suffix(".json"), {"identity": run.identity(), "steps": 1, "results": []})

@@ -28,7 +28,7 @@ def reference() -> str:
         entries = [_entry(f"{name}.{key}", key, getattr(module, key)) for key in chosen or module.__all__]
         sections.append(f'<h2 id="{name}"><code>pixellib.{name}</code></h2>\n{_text(module.__doc__)}{"".join(entries)}')
     links = ", ".join(f'<a href="#{name}">{name}</a>' for name in NAMES)
-    return f"<p>What the notebooks import, and other programs can. Modules: {links}.</p>\n{''.join(sections)}"
+    return f"<p>The public names of <code>pixellib</code>, by module: {links}.</p>\n{''.join(sections)}"
 
 
 def _entry(anchor: str, name: str, thing: object) -> str:

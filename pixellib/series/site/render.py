@@ -54,7 +54,7 @@ def _formula(latex: str, **options: str) -> str:
         r'\1<mspace width="0.17em" />',
         convert(latex, **options),
     )
-    return re.sub(UNDERBRACE, r'<munder><mrow class="underlined">\1</mrow>', spaced)
+    return UNDERBRACE.sub(r'<munder><mrow class="underlined">\1</mrow>', spaced)
 
 
 class _Markdown(IPythonRenderer):
