@@ -105,10 +105,10 @@ def verdict() -> str:
         f"**{answer}: on grey CIFAR-10 with scrambled levels, a mixture of ten logistics needs {more:.2f} ± {half:.2f} "
         f"bits per dimension more than a softmax on the same network.** Of these, {least:.2f} ± {half_least:.2f} would "
         f"also be lost by the best mixture of ten that we could fit to the softmax's own predictions. The rest is due "
-        f"to a limit on its scales, to the layer that computes it, and to training. With ordered levels the mixture "
-        f"needs {abs(ordered):.3f} ± {half_ordered:.3f} bits {'fewer' if ordered < 0 else 'more'} than the "
-        f"softmax. (PixelCNN++ of {filters} filters, {passes:.1f} passes; test images, means over "
-        f"{len(behind['scrambled'])} seeds, 95 % intervals.)"
+        f"to the layer that computes it, and to training. With ordered levels the mixture needs {abs(ordered):.3f} ± "
+        f"{half_ordered:.3f} bits {'fewer' if ordered < 0 else 'more'} than the softmax. (PixelCNN++ of {filters} "
+        f"filters, {passes:.2f} passes over the training data; test images, means over {len(behind['scrambled'])} "
+        f"seeds, 95 % intervals.)"
     )
 
 
