@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 # Minutes of all notebooks of a profile, and of the longest one, on two cores of an AMD EPYC with AVX2 that had nothing
 # else to do, and the GFLOP/s of `core_gflops` there. Those of `quick` are an estimate, a minute for each notebook.
-MINUTES = {"reference": (54, 12), "quick": (12, 1)}
+MINUTES = {"reference": (54, 12), "quick": (13, 7)}
 CORE_GFLOPS = 88
 
 # The convolution of PixelCNN++ on MNIST that takes the most time, forwards and backwards.
