@@ -64,7 +64,7 @@ def known_speed(monkeypatch):
 def test_both_commands_give_the_same_minutes_of_the_profile_that_is_asked_for(known_speed, monkeypatch, capsys):
     monkeypatch.setattr(build, "build", lambda *_: None)
     reported = doctor.report()
-    for profile, minutes in (("reference", 108), ("quick", 24)):
+    for profile, minutes in (("reference", 108), ("quick", 26)):
         expected = f"all notebooks of the profile {profile} take roughly {minutes} min on 2 cores if the machine is "
         _, _, said = call(capsys, "figures", "--profile", profile)
         assert expected in said
