@@ -16,8 +16,8 @@ TESTED_TORCH = ("2.14",)
 CPU = torch.device("cpu")
 
 # Minutes of all notebooks of a profile, and of the longest one, on two cores of an AMD EPYC with AVX2 that had nothing
-# else to do, and the GFLOP/s of `core_gflops` there. Those of `quick` were measured on one of them: half of the sum, and
-# the whole of the longest.
+# else to do, and the GFLOP/s of `core_gflops` there. Those of `quick` were measured on one of them: half of the sum,
+# and the whole of the longest.
 MINUTES = {"reference": (54, 12), "quick": (13, 7)}
 CORE_GFLOPS = 88
 
